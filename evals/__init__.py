@@ -1,0 +1,1 @@
+"""One benchmark per scenario, run with `python -m evals`."""

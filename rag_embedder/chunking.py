@@ -1,0 +1,38 @@
+"""Long text to chunks of at most so many tokens, as character spans of the original text."""
+
+from collections.abc import Sequence
+
+_SNAP_BACK = 16
+"""How many tokens a border may move back to fall between two words."""
+
+
+def chunk_spans(
+    text: str, offsets: Sequence[tuple[int, int]], *, chunk_tokens: int, overlap_tokens: int = 0
+) -> list[tuple[int, int]]:
+    """Character spans (start, end) of the chunks of `text`, in order; none if the text has no tokens.
+
+    Args:
+        text: the text as given; `text[start:end]` is a chunk, whatever the tokenizer does to case and accents.
+        offsets: the span of every token, from the model's own tokenizer.
+        chunk_tokens: most tokens of one chunk. A border moves back to the last space within reach.
+        overlap_tokens: tokens that the next chunk repeats; less than `chunk_tokens`.
+    """
+    spans: list[tuple[int, int]] = []
+    first = 0
+    while first < len(offsets):
+        stop = min(first + chunk_tokens, len(offsets))
+        if stop < len(offsets):
+            stop = _between_words(text, offsets, first, stop)
+        spans.append((offsets[first][0], offsets[stop - 1][1]))
+        if stop == len(offsets):
+            break
+        first = max(stop - overlap_tokens, first + 1)
+    return spans
+
+
+def _between_words(text: str, offsets: Sequence[tuple[int, int]], first: int, stop: int) -> int:
+    for candidate in range(stop, max(first + 1, stop - _SNAP_BACK), -1):
+        start = offsets[candidate][0]
+        if start == 0 or text[start - 1].isspace() or text[start].isspace():
+            return candidate
+    return stop

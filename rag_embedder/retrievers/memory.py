@@ -1,0 +1,327 @@
+"""What a user said before, and long texts they gave: found again when it helps, for that user alone."""
+
+import secrets
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rag_embedder.chunking import chunk_spans
+from rag_embedder.encoder import Embedder
+from rag_embedder.errors import ConfigError, InputError, UserRequiredError
+from rag_embedder.index import IndexSettings
+from rag_embedder.retrievers.base import (
+    StoreOwner,
+    check_document_text,
+    content_id,
+    digest,
+    in_thread,
+    retrieve_non_empty,
+)
+from rag_embedder.retrievers.memory_context import write_context
+from rag_embedder.retrievers.turns import as_turns, group_exchanges
+from rag_embedder.search import Found, Mode, SemanticSearch, check_k, check_mode
+from rag_embedder.store import NewEntry, NewPart, Store, StoredItem
+from rag_embedder.texts import check_texts
+from rag_embedder.types import Chunk, Exchange, Hit, Turn
+
+EXCHANGE = "exchange"
+CHUNK = "chunk"
+
+_SPEAKERS = {"user": "Speaker 1", "assistant": "Speaker 2"}
+_RECENT = 32
+"""How many of the newest memories compete on recency, besides those that are found by meaning."""
+
+
+class MemoryRetriever(StoreOwner):
+    """Dialogue turns (scenario "chat") and chunks of long texts (scenario "lrlm") of many users in one store.
+
+    Every call names a user, and nothing of another user is ever scored for it: the store selects that user's rows
+    before anything is ranked. Isolation is not a permission system; decide who may ask for whom before you call.
+
+    Args:
+        embedder: the encoder.
+        path: folder of a durable store, opened or created; None keeps all in memory.
+        index: "faiss" (default), "flat", "chroma", or the settings object of one of them.
+        mode: "dense", "lexical" (BM25 over the user's own memories) or "hybrid".
+        chunk_tokens: size of the chunks that `add_text` makes; 128 in LLM-Embedder.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        *,
+        path: str | Path | None = None,
+        index: str | IndexSettings = "faiss",
+        mode: Mode = "dense",
+        chunk_tokens: int = 128,
+    ) -> None:
+        check_mode(mode)
+        if not isinstance(chunk_tokens, int) or chunk_tokens < 8:
+            raise ConfigError(f"chunk_tokens: got {chunk_tokens!r}; expected an int of at least 8.")
+        self._embedder = embedder
+        self._mode: Mode = mode
+        self._chunk_tokens = chunk_tokens
+        self._write_lock = threading.Lock()
+        store = Store.open(path)
+        try:
+            self._exchanges = SemanticSearch(
+                embedder, store, kind=EXCHANGE, scenario="chat", render=exchange_text, index=index
+            )
+            self._chunks = SemanticSearch(embedder, store, kind=CHUNK, scenario="lrlm", render=_chunk_text, index=index)
+        except BaseException:
+            store.close()
+            raise
+        super().__init__(store, [self._exchanges, self._chunks])
+
+    def add_turns(self, turns: Iterable[Turn | Mapping[str, str]], *, user: str, session: str = "default") -> list[str]:
+        """Remember a piece of dialogue; returns the ids of the memories it made or completed, oldest first.
+
+        A memory is a user turn with the reply that followed. A reply that comes in a later call completes the
+        session's last memory, so turns may be added one by one.
+
+        Raises:
+            UserRequiredError: if no user is named.
+            InputError: for a turn that is none, or a session name that cannot be stored.
+        """
+        _check_user(user)
+        _check_name(session, "session")
+        groups = group_exchanges(as_turns(turns))
+        with self._write_lock:
+            latest = self._store.latest(EXCHANGE, user, limit=1, metadata_filter={"session": session})
+            position = latest[0].payload["position"] + 1 if latest else 0
+            entries = []
+            if groups and latest and groups[0][0].role == "assistant":
+                completed = [*_turns_of(latest[0].payload), *groups.pop(0)]
+                entries.append(_exchange_entry(latest[0].id, completed, user, session, position - 1))
+            for offset, group in enumerate(groups):
+                # The random end keeps two processes that write to one session from replacing each other's memories.
+                id_ = f"{session}/{position + offset}-{secrets.token_hex(4)}"
+                entries.append(_exchange_entry(id_, group, user, session, position + offset))
+            return list(self._exchanges.add(entries).ids)
+
+    def add_text(
+        self, text: str, *, user: str, source: str | None = None, show_progress: bool | None = None
+    ) -> list[str]:
+        """Remember a long text in chunks; returns their ids. The same source again replaces what it held.
+
+        Raises:
+            UserRequiredError: if no user is named.
+            InvalidTextError: if the text is empty or no text.
+        """
+        _check_user(user)
+        text = check_document_text(text, field="text")
+        source = content_id(text) if source is None else source
+        _check_name(source, "source")
+        spans = chunk_spans(text, self._embedder.token_offsets(text), chunk_tokens=self._chunk_tokens)
+        spans = spans or [(0, len(text))]
+        payloads = [{"text": text[start:end], "start": start, "end": end} for start, end in spans]
+        metadata = {"source": source}
+        parts = tuple(NewPart(payload, metadata) for payload in payloads)
+        self._chunks.add([NewEntry(source, parts, digest(payloads, metadata), user)], show_progress=show_progress)
+        return [f"{source}#{part}" for part in range(len(parts))]
+
+    def retrieve(
+        self,
+        query: str,
+        k: int = 5,
+        *,
+        user: str,
+        session: str | None = None,
+        recency: float = 0.0,
+        mode: Mode | None = None,
+    ) -> list[Hit[Exchange | Chunk]]:
+        """The user's `k` most helpful memories, best first.
+
+        Args:
+            query: what is being said or asked now.
+            k: how many, from 1 to 10,000; fewer come back if there are fewer.
+            user: whose memories; required.
+            session: only dialogue of this session (long texts belong to no session and are left out).
+            recency: share of the score, from 0 to 1, that goes to how recent a memory is: 0.5 ** (newer memories / 8).
+            mode: overrides the retriever's.
+
+        Raises:
+            UserRequiredError: if no user is named.
+        """
+        return self.retrieve_batch([query], k, user=user, session=session, recency=recency, mode=mode)[0]
+
+    def retrieve_batch(
+        self,
+        queries: Iterable[str],
+        k: int = 5,
+        *,
+        user: str,
+        session: str | None = None,
+        recency: float = 0.0,
+        mode: Mode | None = None,
+    ) -> list[list[Hit[Exchange | Chunk]]]:
+        """Hits for each query, in order, all for one user."""
+        _check_user(user)
+        rankings = retrieve_non_empty(
+            queries, lambda asked: self._rank(asked, k, user, session, recency, mode or self._mode)
+        )
+        return [self._hits(ranking) for ranking in rankings]
+
+    async def aretrieve(
+        self,
+        query: str,
+        k: int = 5,
+        *,
+        user: str,
+        session: str | None = None,
+        recency: float = 0.0,
+        mode: Mode | None = None,
+    ) -> list[Hit[Exchange | Chunk]]:
+        """`retrieve` off the event loop; concurrent queries are encoded together."""
+        return await in_thread(lambda: self.retrieve(query, k, user=user, session=session, recency=recency, mode=mode))
+
+    def context(
+        self,
+        query: str,
+        *,
+        user: str,
+        max_tokens: int = 512,
+        k: int = 8,
+        session: str | None = None,
+        recency: float = 0.0,
+    ) -> str:
+        """Memories as text for a prompt: the best that fit into `max_tokens`, printed in time order.
+
+        Tokens are counted with the encoder's tokenizer; another model may count a little differently. A chunk brings
+        its continuation where there is room, and neighbouring chunks are joined, not repeated.
+        """
+        _check_user(user)
+        if not isinstance(max_tokens, int) or max_tokens < 1:
+            raise InputError(f"max_tokens: got {max_tokens!r}; expected an int of at least 1.")
+        (ranking,) = retrieve_non_empty([query], lambda asked: self._rank(asked, k, user, session, recency, self._mode))
+        return write_context(
+            [hit.item for hit in self._hits(ranking)],
+            written=[found.item.n for found in ranking],
+            max_tokens=max_tokens,
+            count_tokens=lambda text: self._embedder.count_tokens([text])[0],
+        )
+
+    def delete(self, ids: Iterable[str], *, user: str) -> int:
+        """Forget memories by id (of an exchange) or source (of a text); returns how many were there."""
+        _check_user(user)
+        names = check_texts(ids, field="ids")
+        return self._store.delete(EXCHANGE, user, names) + self._store.delete(CHUNK, user, names)
+
+    def forget(self, user: str) -> int:
+        """Forget everything of one user; returns how many exchanges and texts that were."""
+        _check_user(user)
+        return self._store.delete_scope(EXCHANGE, user) + self._store.delete_scope(CHUNK, user)
+
+    def count(self, user: str) -> int:
+        """How many exchanges and texts one user has."""
+        _check_user(user)
+        return self._store.count(EXCHANGE, scope=user) + self._store.count(CHUNK, scope=user)
+
+    def __len__(self) -> int:
+        return self._store.count(EXCHANGE) + self._store.count(CHUNK)
+
+    def _rank(
+        self, queries: list[str], k: int, user: str, session: str | None, recency: float, mode: Mode
+    ) -> list[list[Found]]:
+        check_k(k)
+        if not isinstance(recency, int | float) or not 0.0 <= recency <= 1.0:
+            raise InputError(f"recency: got {recency!r}; expected a number from 0 to 1.")
+        if recency == 0.0:
+            return self._search(queries, k, user, session, mode)
+        if mode != "dense":
+            raise ConfigError("recency is mixed with cosines; expected mode='dense'.")
+        newest = self._newest(user, session)
+        rankings = self._search(queries, k + _RECENT, user, session, mode)
+        return [
+            self._with_recency(query, ranking, newest, recency)[:k]
+            for query, ranking in zip(queries, rankings, strict=True)
+        ]
+
+    def _search(self, queries: list[str], k: int, user: str, session: str | None, mode: Mode) -> list[list[Found]]:
+        where = None if session is None else {"session": session}
+        rankings = self._exchanges.search(queries, k, scope=user, filter=where, mode=mode)
+        if session is not None or not self._store.count(CHUNK, scope=user):
+            return rankings
+        texts = self._chunks.search(queries, k, scope=user, mode=mode)
+        return [
+            sorted([*turns, *chunks], key=lambda found: (-found.score, found.item.n))[:k]
+            for turns, chunks in zip(rankings, texts, strict=True)
+        ]
+
+    def _newest(self, user: str, session: str | None) -> list[StoredItem]:
+        where = None if session is None else {"session": session}
+        items = self._store.latest(EXCHANGE, user, limit=_RECENT, metadata_filter=where)
+        if session is None:
+            items = [*items, *self._store.latest(CHUNK, user, limit=_RECENT)]
+        return sorted(items, key=lambda item: -item.n)[:_RECENT]
+
+    def _with_recency(
+        self, query: str, ranking: list[Found], newest: Sequence[StoredItem], recency: float
+    ) -> list[Found]:
+        age = {item.n: position for position, item in enumerate(newest)}
+        known = {found.item.n for found in ranking}
+        scored = {found.item.n: found for found in ranking}
+        for search, kind in ((self._exchanges, EXCHANGE), (self._chunks, CHUNK)):
+            others = [item for item in newest if item.kind == kind and item.n not in known]
+            for item, score in zip(others, search.scores(query, others), strict=True):
+                scored[item.n] = Found(item, score)
+        mixed = [
+            Found(found.item, (1 - recency) * found.score + recency * 0.5 ** (age.get(number, 10_000) / 8))
+            for number, found in scored.items()
+        ]
+        return sorted(mixed, key=lambda found: (-found.score, -found.item.n))
+
+    def _hits(self, ranking: Sequence[Found]) -> list[Hit[Exchange | Chunk]]:
+        hits: list[Hit[Exchange | Chunk]] = []
+        for rank, found in enumerate(ranking, start=1):
+            item = self._exchange(found.item) if found.item.kind == EXCHANGE else self._chunk(found.item)
+            hits.append(Hit(item=item, id=item.id, score=found.score, rank=rank))
+        return hits
+
+    def _exchange(self, item: StoredItem) -> Exchange:
+        payload = item.payload
+        return Exchange(item.id, tuple(_turns_of(payload)), item.scope, payload["session"], payload["position"])
+
+    def _chunk(self, item: StoredItem) -> Chunk:
+        following = self._store.part(CHUNK, item.scope, item.id, item.part + 1)
+        return Chunk(
+            id=f"{item.id}#{item.part}",
+            text=item.payload["text"],
+            document_id=item.id,
+            start=item.payload["start"],
+            end=item.payload["end"],
+            continuation=following.payload["text"] if following else "",
+            metadata=item.metadata,
+        )
+
+
+def exchange_text(payload: Mapping[str, Any]) -> str:
+    """What is encoded for an exchange: `Speaker 1: ...` and `Speaker 2: ...` lines, as LLM-Embedder was trained."""
+    return "\n".join(f"{_SPEAKERS[role]}: {content}" for role, content in payload["turns"])
+
+
+def _chunk_text(payload: Mapping[str, Any]) -> str:
+    return payload["text"]
+
+
+def _turns_of(payload: Mapping[str, Any]) -> list[Turn]:
+    return [Turn(role, content) for role, content in payload["turns"]]
+
+
+def _exchange_entry(id_: str, turns: Sequence[Turn], user: str, session: str, position: int) -> NewEntry:
+    payload = {"turns": [[turn.role, turn.content] for turn in turns], "session": session, "position": position}
+    metadata = {"session": session}
+    return NewEntry(id_, (NewPart(payload, metadata),), digest([payload], metadata), user)
+
+
+def _check_user(user: object) -> None:
+    if not isinstance(user, str) or not user:
+        raise UserRequiredError(
+            f"user: got {user!r}; expected a non-empty str. Memories are never read or written without their user."
+        )
+
+
+def _check_name(name: object, field: str) -> None:
+    if not isinstance(name, str) or not 1 <= len(name) <= 400:
+        raise InputError(f"{field}: got {type(name).__name__}; expected a str of 1 to 400 characters.")

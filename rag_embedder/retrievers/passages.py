@@ -1,0 +1,143 @@
+"""Documents as passages in a store: whole, or in chunks that know their span. Shared by the two that search them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rag_embedder.chunking import chunk_spans
+from rag_embedder.encoder import Embedder
+from rag_embedder.errors import ConfigError, InvalidTextError
+from rag_embedder.index import IndexSettings
+from rag_embedder.retrievers.base import StoreOwner, check_document_text, content_id, digest
+from rag_embedder.search import AddReport, Found, MetadataFilter, Mode, SemanticSearch, check_mode
+from rag_embedder.store import NewEntry, NewPart, Store, StoredItem
+from rag_embedder.texts import check_text, check_texts
+from rag_embedder.types import Chunk, Document, Hit
+
+KIND = "passage"
+
+
+class Passages(StoreOwner):
+    """Documents of one store, searched for one scenario."""
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        path: str | Path | None,
+        *,
+        scenario: str,
+        index: str | IndexSettings,
+        mode: Mode,
+        chunk_tokens: int | None,
+        chunk_overlap: int,
+    ) -> None:
+        check_mode(mode)
+        _check_chunking(chunk_tokens, chunk_overlap)
+        self._embedder = embedder
+        self._mode: Mode = mode
+        self._chunk_tokens = chunk_tokens
+        self._chunk_overlap = chunk_overlap
+        store = Store.open(path)
+        try:
+            self._search = SemanticSearch(
+                embedder, store, kind=KIND, scenario=scenario, render=passage_text, index=index
+            )
+        except BaseException:
+            store.close()
+            raise
+        super().__init__(store, [self._search])
+
+    def add(self, documents: Iterable[Document | str], *, show_progress: bool | None = None) -> AddReport:
+        """Add or replace documents, all or none; see `KnowledgeRetriever.add`."""
+        if isinstance(documents, str | Document | Mapping):
+            raise InvalidTextError(
+                f"documents: got a bare {type(documents).__name__}; expected a list of Document or str. "
+                "Wrap it in a list. Nothing was added."
+            )
+        entries: dict[object, NewEntry] = {}
+        ids = []
+        for position, document in enumerate(documents):
+            entry, has_own_id = self._entry(document, position)
+            ids.append(entry.id)
+            # Ids made from content may repeat, they mean the same text; ids given twice are refused further down.
+            entries[(position if has_own_id else None, entry.id)] = entry
+        report = self._search.add(list(entries.values()), show_progress=show_progress)
+        return AddReport(ids=tuple(ids), added=report.added, updated=report.updated, unchanged=report.unchanged)
+
+    def search(
+        self, queries: Sequence[str], k: int, *, filter: MetadataFilter | None, mode: Mode | None
+    ) -> list[list[Hit[Document | Chunk]]]:
+        """Hits for non-empty queries, best first."""
+        rankings = self._search.search(queries, k, filter=filter, mode=mode or self._mode)
+        return [passage_hits(ranking) for ranking in rankings]
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Remove documents with all their chunks; the number that were there."""
+        return self._store.delete(KIND, "", check_texts(ids, field="ids"))
+
+    def __len__(self) -> int:
+        return self._store.count(KIND)
+
+    def _entry(self, document: Document | str, position: int) -> tuple[NewEntry, bool]:
+        if isinstance(document, str):
+            document = Document(document)
+        if not isinstance(document, Document):
+            raise InvalidTextError(
+                f"documents[{position}]: got {type(document).__name__}; expected Document or str. Nothing was added."
+            )
+        text = check_document_text(document.text, field=f"documents[{position}].text")
+        title = check_text(document.title, field=f"documents[{position}].title")
+        id_ = content_id(title, text) if document.id is None else document.id
+        payloads = self._payloads(title, text)
+        parts = tuple(NewPart(payload, document.metadata) for payload in payloads)
+        return NewEntry(id_, parts, digest(payloads, document.metadata)), document.id is not None
+
+    def _payloads(self, title: str, text: str) -> list[dict[str, Any]]:
+        whole: dict[str, Any] = {"title": title, "text": text}
+        if self._chunk_tokens is None:
+            return [whole]
+        offsets = self._embedder.token_offsets(text)
+        if len(offsets) <= self._chunk_tokens:
+            return [whole]
+        spans = chunk_spans(text, offsets, chunk_tokens=self._chunk_tokens, overlap_tokens=self._chunk_overlap)
+        return [{"title": title, "text": text[start:end], "start": start, "end": end} for start, end in spans]
+
+
+def passage_text(payload: Mapping[str, Any]) -> str:
+    """What is encoded and searched: title, space, text, the passage template of LLM-Embedder."""
+    return f"{payload['title']} {payload['text']}" if payload["title"] else payload["text"]
+
+
+def passage_hits(ranking: Sequence[Found]) -> list[Hit[Document | Chunk]]:
+    """Stored passages as hits on documents and chunks."""
+    return [
+        Hit(item=item, id=_hit_id(item), score=found.score, rank=rank)
+        for rank, found in enumerate(ranking, start=1)
+        for item in (_passage(found.item),)
+    ]
+
+
+def _hit_id(item: Document | Chunk) -> str:
+    return item.id or ""
+
+
+def _passage(item: StoredItem) -> Document | Chunk:
+    payload = item.payload
+    if "start" not in payload:
+        return Document(text=payload["text"], id=item.id, title=payload["title"], metadata=item.metadata)
+    return Chunk(
+        id=f"{item.id}#{item.part}",
+        text=payload["text"],
+        document_id=item.id,
+        start=payload["start"],
+        end=payload["end"],
+        title=payload["title"],
+        metadata=item.metadata,
+    )
+
+
+def _check_chunking(chunk_tokens: int | None, chunk_overlap: int) -> None:
+    if chunk_tokens is not None and (not isinstance(chunk_tokens, int) or chunk_tokens < 8):
+        raise ConfigError(f"chunk_tokens: got {chunk_tokens!r}; expected None or an int of at least 8.")
+    if chunk_overlap < 0 or (chunk_tokens is not None and chunk_overlap >= chunk_tokens):
+        raise ConfigError(f"chunk_overlap: got {chunk_overlap!r}; expected 0 or more and less than chunk_tokens.")

@@ -1,0 +1,1 @@
+"""Training from a language model's feedback, in stages run with `python -m trainer.<stage>`."""
