@@ -256,7 +256,8 @@ class Embedder:
     def __repr__(self) -> str:
         return (
             f"Embedder({self.name!r}, dim={self.dim}, max_length={self.max_length}, "
-            f"pooling={self._settings.pooling!r}, device={self.device!r}, scenarios={list(self.scenarios)}, state={self.training_state!r})"
+            f"pooling={self._settings.pooling!r}, device={self.device!r}, "
+            f"scenarios={list(self.scenarios)}, state={self.training_state!r})"
         )
 
     def _scenario(self, name: str) -> Scenario:

@@ -23,7 +23,9 @@ class TransformersEngine:
 
     def __init__(self, model: PreTrainedModel, *, pooling: str, device: torch.device, dtype: torch.dtype) -> None:
         self._weights_hash = _hash_weights(model)
-        self.model = model.eval().to(device=device, dtype=dtype)
+        model.eval()
+        model.to(device=device, dtype=dtype)
+        self.model = model
         self._pool = POOLINGS[pooling]
         self._device = device
         self._pad_id = model.config.pad_token_id or 0

@@ -78,7 +78,7 @@ def _failures_named(doing: str) -> Iterator[None]:
         yield
     except StoreError:
         raise
-    except Exception as fault:  # noqa: BLE001  (Chroma raises its own, ValueError, RuntimeError and HTTP errors)
+    except Exception as fault:  # Chroma raises its own, ValueError, RuntimeError, HTTP errors
         raise BackendError(
             f"Chroma failed while {doing} ({type(fault).__name__}). The store itself is unharmed; open it again to "
             'rebuild the index, or use index="faiss".'
@@ -98,15 +98,34 @@ class ChromaIndex:
         chromadb = _chromadb()
         embedded = settings.host is None and place.folder is not None
         self._folder = ChromaFolder(place) if embedded else None
+        self._client: Any = None
         try:
-            with _failures_named("opening the index"):
-                self._client = self._connect(chromadb)
-                self._collection = self._open_collection()
-                self._held = self._read_numbers()
-            self._small = self._read_small()
+            try:
+                self._start(chromadb)
+            except BackendError:
+                if self._folder is None:
+                    raise
+                # Files that match their checksums and still fail: another Chroma version, most likely.
+                self._stop()
+                self._folder.discard()
+                self._start(chromadb)
         except BaseException:
-            self._release()
+            self._stop()
+            if self._folder is not None:
+                self._folder.release()
             raise
+
+    def _start(self, chromadb: Any) -> None:  # noqa: ANN401
+        with _failures_named("opening the index"):
+            self._client = self._connect(chromadb)
+            self._collection = self._open_collection()
+            self._held = self._read_numbers()
+            self._small = self._read_small()
+
+    def _stop(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
     def _connect(self, chromadb: Any) -> Any:  # noqa: ANN401
         quiet = import_module("chromadb.config").Settings(anonymized_telemetry=False)
@@ -267,21 +286,17 @@ class ChromaIndex:
             if self._settings.host is None and self._folder is None:
                 with _failures_named("closing"):
                     self._client.delete_collection(self._collection.name)
-            self._release()
+            self._stop()
+            if self._folder is not None:
+                self._leave(self._folder)
 
-    def _release(self) -> None:
-        client = getattr(self, "_client", None)
-        if client is not None:
-            client.close()
-        if self._folder is None:
-            return
+    def _leave(self, folder: ChromaFolder) -> None:
         try:
-            if client is not None:
-                self._folder.mark_clean()
+            folder.mark_clean()
         except (StoreError, OSError) as fault:
             _LOG.warning("the Chroma files could not be marked as whole and will be built again: %s", fault)
         finally:
-            self._folder.release()
+            folder.release()
 
     def _check_usable(self) -> None:
         if self._pid != os.getpid():

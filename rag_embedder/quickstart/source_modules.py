@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from rag_embedder.json_schema import Schema
+from rag_embedder.tool_schema.json_schema import Schema
 
 # removed in Python 3.12 or 3.13, or about to be
 _DEPRECATED = frozenset({

@@ -5,8 +5,8 @@ import inspect
 from collections.abc import Iterator
 from types import ModuleType
 
-from rag_embedder.callable_schema import describe_callable
 from rag_embedder.quickstart.source_modules import Definition, SourceModule, source_modules
+from rag_embedder.tool_schema.callables import describe_callable
 from rag_embedder.types import Document, Tool
 
 MAX_WORDS = 150

@@ -1,7 +1,8 @@
 """Passages that help a language model answer a question."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from rag_embedder.encoder import Embedder
 from rag_embedder.index import IndexSettings
@@ -95,6 +96,10 @@ class KnowledgeRetriever:
     ) -> list[Hit[Document | Chunk]]:
         """`retrieve` off the event loop; concurrent queries are encoded together."""
         return await in_thread(lambda: self.retrieve(query, k, filter=filter, mode=mode))
+
+    def iter_metadata(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Id and metadata of every document, oldest first."""
+        return self._passages.iter_metadata()
 
     def delete(self, ids: Iterable[str]) -> int:
         """Remove documents with their chunks; returns how many were there."""

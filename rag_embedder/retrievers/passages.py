@@ -1,6 +1,6 @@
 """Documents as passages in a store: whole, or in chunks that know their span. Shared by the two that search them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,10 @@ class Passages(StoreOwner):
         """Hits for non-empty queries, best first."""
         rankings = self._search.search(queries, k, filter=filter, mode=mode or self._mode)
         return [passage_hits(ranking) for ranking in rankings]
+
+    def iter_metadata(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Id and metadata of every document, oldest first."""
+        return ((item.id, item.metadata) for item in self._store.iter_items(KIND) if item.part == 0)
 
     def delete(self, ids: Iterable[str]) -> int:
         """Remove documents with all their chunks; the number that were there."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import uuid
 from pathlib import Path
 
 from rag_embedder.errors import StoreFormatError
@@ -62,7 +63,7 @@ def write_marker(folder: Path, store_id: str) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Replace a file so that a crash leaves the old content or the new, never a mixture."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "wb", opener=_private) as file:
             file.write(content)

@@ -83,7 +83,8 @@ def part(
 ) -> StoredItem | None:
     """One part of one entry."""
     rows = connection.execute(
-        f"SELECT {COLUMNS} FROM item WHERE kind = ? AND scope = ? AND id = ? AND part = ?", [kind, scope, entry_id, part]
+        f"SELECT {COLUMNS} FROM item WHERE kind = ? AND scope = ? AND id = ? AND part = ?",
+        [kind, scope, entry_id, part],
     )
     return next((to_item(row, where) for row in rows), None)
 

@@ -1,14 +1,10 @@
-"""Tools of every framework become the same record, and the same text."""
+"""Tools of every framework become the same record."""
 
-import enum
-import functools
-import importlib
 import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
+from typing import Annotated, Any, NamedTuple
 
 import pytest
 
@@ -25,6 +21,7 @@ WEATHER_SCHEMA = {
     "required": ["city"],
 }
 
+
 WEATHER_TEXT = """\
 get_weather: Forecast for a city.
 parameters:
@@ -39,22 +36,6 @@ def get_weather(city: str, days: int = 3) -> str:
         city: Name of the city.
     """
     return f"{city}: {days} sunny days"
-
-
-class Unit(enum.Enum):
-    CELSIUS = "c"
-    FAHRENHEIT = "f"
-
-
-class Address(TypedDict):
-    street: str
-    zip: NotRequired[str]
-
-
-@dataclass
-class Person:
-    name: str
-    age: int = 0
 
 
 class FakeMcpTool:
@@ -144,174 +125,6 @@ def test_a_tool_does_not_change_when_its_source_does() -> None:
     assert tool.parameters["properties"]["a"]["type"] == "string"
 
 
-def test_annotations_become_json_schema() -> None:
-    def plan(
-        text: str,
-        number: float,
-        flag: bool,
-        names: list[str],
-        scores: dict[str, int],
-        mode: Literal["fast", "slow"],
-        unit: Unit,
-        address: Address,
-        person: Person,
-        either: int | str,
-        pair: tuple[int, int],
-        anything: Any,
-        note: Annotated[str | None, "A remark."] = None,
-        level: Unit = Unit.CELSIUS,
-        *rest: str,
-        **options: str,
-    ) -> None:
-        """Plan."""
-
-    schema = as_tool(plan).parameters
-    assert schema["properties"] == {
-        "text": {"type": "string"},
-        "number": {"type": "number"},
-        "flag": {"type": "boolean"},
-        "names": {"type": "array", "items": {"type": "string"}},
-        "scores": {"type": "object", "additionalProperties": {"type": "integer"}},
-        "mode": {"type": "string", "enum": ["fast", "slow"]},
-        "unit": {"type": "string", "enum": ["c", "f"]},
-        "address": {
-            "type": "object",
-            "properties": {"street": {"type": "string"}, "zip": {"type": "string"}},
-            "required": ["street"],
-        },
-        "person": {
-            "type": "object",
-            "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
-            "required": ["name"],
-        },
-        "either": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
-        "pair": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
-        "anything": {},
-        "note": {"anyOf": [{"type": "string"}, {"type": "null"}], "description": "A remark.", "default": None},
-        "level": {"type": "string", "enum": ["c", "f"], "default": "c"},
-    }
-    assert schema["required"] == list(schema["properties"])[:12]
-
-
-def test_annotations_written_as_text_are_resolved() -> None:
-    def lookup(person: "Person", missing: "NotDefinedAnywhere") -> None:  # type: ignore[name-defined]  # noqa: F821
-        """Look up."""
-
-    def count(size: "int") -> None:
-        """Count."""
-
-    assert as_tool(count).parameters["properties"]["size"] == {"type": "integer"}
-    # one annotation that cannot be resolved must not lose the tool
-    assert list(as_tool(lookup).parameters["properties"]) == ["person", "missing"]
-
-
-def test_a_record_inside_itself_ends() -> None:
-    @dataclass
-    class Node:
-        value: int
-        children: "list[Node]"
-
-    def walk(node: Node) -> None:
-        """Walk."""
-
-    assert as_tool(walk).parameters["properties"]["node"]["properties"]["value"] == {"type": "integer"}
-
-
-NUMPY_DOC = """Forecast for a city.
-
-    It looks a few days ahead.
-
-    Parameters
-    ----------
-    city, town : str
-        Name of the place,
-        in English.
-    days : int, optional
-        How many.
-
-    Returns
-    -------
-    str
-        Text.
-    """
-SPHINX_DOC = """Forecast for a city.
-
-    It looks a few days ahead.
-
-    :param str city: Name of the place,
-        in English.
-    :param town: Name of the place, in English.
-    :type city: str
-    :param days: How many.
-    :returns: Text.
-    """
-GOOGLE_DOC = """Forecast for a city.
-
-    It looks a few days ahead.
-
-    Args:
-        city (str): Name of the place,
-            in English.
-        town: Name of the place, in English.
-
-        days: How many.
-
-    Returns:
-        str: Text.
-    """
-
-
-@pytest.mark.parametrize("docstring", [NUMPY_DOC, SPHINX_DOC, GOOGLE_DOC], ids=["numpy", "sphinx", "google"])
-def test_parameter_descriptions_are_read_from_the_docstring(docstring: str) -> None:
-    def forecast(city: str, town: str, days: int) -> str:
-        return f"{city}{town}{days}"
-
-    forecast.__doc__ = docstring
-    tool = as_tool(forecast)
-    assert tool.description == "Forecast for a city.\n\nIt looks a few days ahead."
-    described = {name: schema["description"] for name, schema in tool.parameters["properties"].items()}
-    place = "Name of the place, in English."
-    assert described == {"city": place, "town": place, "days": "How many."}
-
-
-def test_methods_classes_instances_and_partials_are_callables_too() -> None:
-    class Greeter:
-        """Greets people."""
-
-        def __init__(self, greeting: str) -> None:
-            self.greeting = greeting
-
-        def greet(self, who: str) -> str:
-            """Say hello."""
-            return f"{self.greeting} {who}"
-
-    class Sender:
-        """Sends mail."""
-
-        name = "send_mail"
-
-        def __call__(self, to: str) -> None:
-            self.to = to
-
-    def names(obj: object) -> tuple[str, str, list[str]]:
-        tool = as_tool(obj)
-        assert tool.original is obj
-        return tool.name, tool.description, list(tool.parameters["properties"])
-
-    assert names(Greeter("hi").greet) == ("greet", "Say hello.", ["who"])
-    assert names(Greeter) == ("Greeter", "Greets people.", ["greeting"])
-    assert names(Sender()) == ("send_mail", "Sends mail.", ["to"])
-    assert names(functools.partial(get_weather, days=7)) == ("get_weather", "Forecast for a city.", ["city"])
-    assert names(functools.partial(get_weather, "Oslo")) == ("get_weather", "Forecast for a city.", ["days"])
-    assert names(len)[::2] == ("len", ["obj"])
-
-
-def test_a_c_function_without_signature_is_accepted() -> None:
-    tool = as_tool(max)
-    assert tool.name == "max"
-    assert tool_schema(tool)["function"]["parameters"] == {"type": "object", "properties": {}}
-
-
 def test_bare_properties_are_wrapped() -> None:
     tool = as_tool({"name": "buy", "parameters": {"items": {"type": "array"}, "type": {"type": "string"}}})
     assert tool.parameters == {
@@ -383,54 +196,6 @@ def test_a_schema_without_end_is_refused() -> None:
         as_tool({"name": "f", "parameters": endless})
 
 
-def test_the_text_follows_references_unions_choices_and_nesting() -> None:
-    parameters = {
-        "type": "object",
-        "$defs": {
-            "Unit": {"enum": ["c", "f", None]},
-            "Node": {"type": "object", "properties": {"child": {"$ref": "#/$defs/Node"}, "size": {"type": "integer"}}},
-        },
-        "properties": {
-            "unit": {"$ref": "#/$defs/Unit", "description": "Scale\n  of the result."},
-            "limit": {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": None},
-            "either": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "number"}}]},
-            "wrapped": {"allOf": [{"$ref": "#/$defs/Unit"}]},
-            "kinds": {"type": ["string", "null"]},
-            "fixed": {"const": "v1"},
-            "place": {"type": "object", "properties": {"lat": {"type": "number"}, "any": {}}},
-            "lost": {"$ref": "#/$defs/Nowhere"},
-            "free": True,
-            "tree": {"$ref": "#/$defs/Node"},
-        },
-        "required": ["unit", "place"],
-    }
-    text = tool_text(Tool("f", "", parameters))
-    assert text.splitlines()[:10] == [
-        "f",
-        "parameters:",
-        '- unit (one of "c", "f", required): Scale of the result.',
-        "- limit (integer, optional)",
-        "- either (string or array of number, optional)",
-        '- wrapped (one of "c", "f", optional)',
-        "- kinds (string, optional)",
-        '- fixed ("v1", optional)',
-        "- place (object {lat: number, any}, required)",
-        "- lost (optional)",
-    ]
-    assert text.splitlines()[10] == "- free (optional)"
-    inner = "object {child: object {child: object {child: object, size: integer}, size: integer}, size: integer}"
-    assert text.splitlines()[11] == f"- tree ({inner}, optional)"
-
-
-def test_references_in_a_circle_end() -> None:
-    loop = {"type": "object", "$defs": {"A": {"$ref": "#/$defs/A"}}, "properties": {"a": {"$ref": "#/$defs/A"}}}
-    assert tool_text(Tool("f", "", loop)) == "f\nparameters:\n- a (optional)"
-
-
-def test_a_tool_without_parameters_is_one_line() -> None:
-    assert tool_text(Tool("now", "Tell the\n\n  time.")) == "now: Tell the time."
-
-
 def test_the_openai_schema_of_any_tool_is_json() -> None:
     schema = tool_schema(as_tool(FakeMcpTool()))
     assert json.loads(json.dumps(schema)) == {
@@ -487,17 +252,6 @@ def test_real_llama_index_tools() -> None:
     assert tool.parameters["required"] == ["city"]
 
 
-def test_pydantic_models_describe_themselves() -> None:
-    pydantic = pytest.importorskip("pydantic")
-    inner = pydantic.create_model("Inner", size=(int, ...))
-    order = pydantic.create_model("Order", __doc__="Place an order.", inner=(inner, ...), note=(str | None, None))
-    tool = as_tool(order)
-    assert tool_text(tool) == (
-        "Order: Place an order.\nparameters:\n- inner (object {size: integer}, required)\n- note (string, optional)"
-    )
-    assert "$defs" not in tool.parameters
-
-
 def test_reading_tools_imports_no_framework() -> None:
     script = (
         "import sys\n"
@@ -508,26 +262,3 @@ def test_reading_tools_imports_no_framework() -> None:
         "assert not bad, bad\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-
-
-def test_the_template_in_the_documentation_is_the_one_used() -> None:
-    documented = importlib.import_module("rag_embedder.tool_template").__doc__ or ""
-    tool = Tool(
-        "book_table",
-        "Reserve a table in a restaurant.",
-        {
-            "type": "object",
-            "properties": {
-                "restaurant": {"type": "string", "description": "Name of the restaurant."},
-                "guests": {"type": "integer", "default": 2, "description": "How many come."},
-                "seating": {"enum": ["inside", "terrace"]},
-                "contact": {
-                    "type": "object",
-                    "properties": {"name": {"type": "string"}, "phone": {"type": "string"}},
-                },
-            },
-            "required": ["restaurant", "contact"],
-        },
-    )
-    for line in tool_text(tool).splitlines():
-        assert line in documented

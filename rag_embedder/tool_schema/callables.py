@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from rag_embedder.annotation_schema import annotation_schema, record_schema, type_hints
-from rag_embedder.docstring import parse_docstring
 from rag_embedder.errors import InputError
-from rag_embedder.json_schema import Schema
+from rag_embedder.tool_schema.annotations import annotation_schema, record_schema, type_hints
+from rag_embedder.tool_schema.docstring import parse_docstring
+from rag_embedder.tool_schema.json_schema import Schema
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Annotated, Any, Literal, NotRequired, Required, TypeVar, Union, get_args, get_origin
 
-from rag_embedder.json_schema import Schema, inlined
+from rag_embedder.tool_schema.json_schema import Schema, inlined
 
 _SIMPLE: dict[Any, Schema] = {
     str: {"type": "string"},

@@ -10,7 +10,7 @@ Accepted, tried in this order:
 - MCP tool objects (`.name`, `.description`, `.inputSchema`)
 - Python callables: functions, methods, documented classes, callable instances with a name, `functools.partial`
 
-What is embedded for a tool is `tool_text`, described in `rag_embedder.tool_template`.
+What is embedded for a tool is `tool_text`, described in `rag_embedder.tool_schema.template`.
 """
 
 import unicodedata
@@ -18,13 +18,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from rag_embedder.callable_schema import describe_callable
 from rag_embedder.errors import InputError
-from rag_embedder.json_schema import Schema, checked_schema
-from rag_embedder.tool_template import tool_text
+from rag_embedder.tool_schema.callables import describe_callable
+from rag_embedder.tool_schema.json_schema import Schema, checked_schema
 from rag_embedder.types import Tool
-
-__all__ = ["as_tool", "tool_schema", "tool_text"]
 
 MAX_NAME_LENGTH = 256
 

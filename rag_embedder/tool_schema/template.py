@@ -15,7 +15,7 @@ for each parameter, in the order of the schema. Types are those of JSON Schema; 
 import json
 from typing import Any
 
-from rag_embedder.json_schema import Schema, resolved
+from rag_embedder.tool_schema.json_schema import Schema, resolved
 from rag_embedder.types import Tool
 
 _MAX_CHOICES = 20

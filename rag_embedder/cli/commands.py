@@ -1,0 +1,206 @@
+"""The commands and their options. Heavy imports wait until a command runs, so that --help answers at once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="rag-embedder",
+    help="One encoder for every retrieval an LLM agent does: knowledge, memory, demonstrations, tools, conversations.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+StoreOption = Annotated[Path, typer.Option("--store", "-s", help="Folder of the durable store.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", "-m", help="Model folder or hub id; default: the shipped encoder.")
+]
+IndexOption = Annotated[str, typer.Option("--index", help="Index back-end: flat, faiss or chroma.")]
+KOption = Annotated[int, typer.Option("-k", help="How many hits.")]
+ModeOption = Annotated[str, typer.Option("--mode", help="dense, lexical (BM25) or hybrid.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+DEFAULT_STORE = Path("rag-store")
+
+
+@app.callback()
+def program(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")] = False,
+) -> None:
+    """Options that belong to every command. (`--debug` is read by the caller of this program.)"""
+    del debug
+
+
+@app.command()
+def quickstart(
+    folder: Annotated[Path, typer.Option("--dir", help="Where the stores are kept.")] = Path("quickstart-data"),
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Index the Python standard library and retrieve in all five scenarios."""
+    from rag_embedder.cli.display import print_json, print_quickstart
+    from rag_embedder.encoder import Embedder
+    from rag_embedder.quickstart.run import run_quickstart
+
+    sections = run_quickstart(Embedder.load(model), folder)
+    if as_json:
+        print_json([section.as_dict() for section in sections])
+    else:
+        print_quickstart(sections, folder)
+
+
+@app.command()
+def index(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders: .txt .md .jsonl .json .csv .tsv .py .html")],
+    store: StoreOption = DEFAULT_STORE,
+    scenario: Annotated[str, typer.Option(help="Instructions to encode with.")] = "qa",
+    chunk_tokens: Annotated[int, typer.Option(help="Split documents longer than this; 0 never splits.")] = 200,
+    model: ModelOption = None,
+    index: IndexOption = "faiss",
+    as_json: JsonOption = False,
+) -> None:
+    """Add documents to a store. Run it again to add what is new or changed.
+
+    Unreadable files and rows are listed and skipped. Documents that a file no longer holds are removed.
+    """
+    from rag_embedder.cli.display import print_index_report, print_json
+    from rag_embedder.cli.indexing import index_paths
+    from rag_embedder.encoder import Embedder
+    from rag_embedder.reading import read_documents
+
+    documents_of = read_documents(paths)  # a path that does not exist is refused before the model is loaded
+    del documents_of
+    report = index_paths(
+        Embedder.load(model), paths, store=store, scenario=scenario, chunk_tokens=chunk_tokens or None, index=index
+    )
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        print_index_report(report)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    store: StoreOption = DEFAULT_STORE,
+    k: KOption = 5,
+    mode: ModeOption = "dense",
+    where: Annotated[
+        str | None, typer.Option("--filter", help='Metadata filter as JSON, such as \'{"year": {"gte": 2020}}\'.')
+    ] = None,
+    scenario: Annotated[str | None, typer.Option(help="Default: the scenario the store was indexed for.")] = None,
+    model: ModelOption = None,
+    index: IndexOption = "faiss",
+    as_json: JsonOption = False,
+) -> None:
+    """Find documents in a store."""
+    from rag_embedder.cli.display import print_hits, print_json, to_dict
+    from rag_embedder.cli.indexing import parse_filter, scenario_of
+    from rag_embedder.encoder import Embedder
+    from rag_embedder.retrievers.knowledge import KnowledgeRetriever
+
+    metadata_filter = parse_filter(where)
+    chosen = scenario_of(store, scenario)
+    with KnowledgeRetriever(Embedder.load(model), path=store, scenario=chosen, index=index) as knowledge:
+        hits = knowledge.retrieve(query, k, filter=metadata_filter, mode=mode)  # pyright: ignore[reportArgumentType]
+    if as_json:
+        print_json([to_dict(hit) for hit in hits])
+    else:
+        print_hits(hits, title=query)
+
+
+@app.command()
+def tools(
+    request: Annotated[str, typer.Argument(help="What the user of an agent wants.")],
+    source: Annotated[
+        list[Path] | None, typer.Option("--from", help=".json or .jsonl file of function schemas (OpenAI, MCP, ...).")
+    ] = None,
+    store: Annotated[Path | None, typer.Option("--store", "-s", help="Keep the tools in this folder.")] = None,
+    k: KOption = 5,
+    mode: ModeOption = "dense",
+    model: ModelOption = None,
+    index: IndexOption = "faiss",
+    as_json: JsonOption = False,
+) -> None:
+    """Choose the tools that a request needs, and say how many prompt tokens that saves."""
+    from rag_embedder.cli.display import print_hits, print_json, print_schema_tokens, to_dict
+    from rag_embedder.cli.indexing import read_tools, require_store
+    from rag_embedder.encoder import Embedder
+    from rag_embedder.errors import ConfigError
+    from rag_embedder.retrievers.tools import ToolRetriever
+
+    if source is None and store is None:
+        raise ConfigError("no tools given; expected --from FILE with function schemas, or --store DIR with tools.")
+    schemas = read_tools(source or [])
+    if source is None and store is not None:
+        require_store(store)
+    with ToolRetriever(Embedder.load(model), path=store, index=index) as retriever:
+        retriever.add(schemas)
+        hits = retriever.retrieve(request, k, mode=mode)  # pyright: ignore[reportArgumentType]
+        tokens = retriever.schema_tokens(hits)
+    if as_json:
+        print_json({"hits": [to_dict(hit) for hit in hits], "schema_tokens": to_dict(tokens)})
+    else:
+        print_hits(hits, title=request)
+        print_schema_tokens(tokens)
+
+
+@app.command()
+def preview(
+    text: Annotated[str, typer.Argument(help="A query or a document.")],
+    scenario: Annotated[
+        str, typer.Option(help="qa, convsearch, chat, lrlm, icl, tool, or one of the model's own.")
+    ] = "qa",
+    role: Annotated[str, typer.Option(help="query or document.")] = "query",
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the exact text that would be encoded, its tokens, and whether its end would be cut."""
+    from rag_embedder.cli.display import print_json, print_preview, to_dict
+    from rag_embedder.encoder import Embedder
+
+    shown = Embedder.load(model).preview(text, scenario, role)  # pyright: ignore[reportArgumentType]
+    if as_json:
+        print_json({**to_dict(shown), "is_truncated": shown.is_truncated})
+    else:
+        print_preview(shown)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the encoder as a folder that sentence-transformers and every tool built on it loads."""
+    from rag_embedder.cli.display import print_exported, print_json
+    from rag_embedder.encoder import Embedder
+
+    embedder = Embedder.load(model)
+    embedder.save(folder)
+    if as_json:
+        print_json({"folder": str(folder), "fingerprint": embedder.fingerprint, "scenarios": list(embedder.scenarios)})
+    else:
+        print_exported(folder, list(embedder.scenarios))
+
+
+@app.command()
+def doctor(
+    store: Annotated[Path | None, typer.Option("--store", "-s", help="Also check every byte of this store.")] = None,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the installation, the model, the index back-ends and, if named, a store."""
+    from rag_embedder.cli.display import print_checks, print_json, to_dict
+    from rag_embedder.cli.examination import examine
+
+    checks = examine(model, store)
+    if as_json:
+        print_json([to_dict(check) for check in checks])
+    else:
+        print_checks(checks)
+    if not all(check.is_fine for check in checks):
+        raise typer.Exit(1)

@@ -1,0 +1,153 @@
+"""Tables for people and JSON for machines."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rag_embedder.types import Chunk, Demonstration, Document, Exchange, Hit, Tool
+
+if TYPE_CHECKING:
+    from rag_embedder.cli.examination import Check
+    from rag_embedder.cli.indexing import IndexReport
+    from rag_embedder.encoder import Preview
+    from rag_embedder.quickstart.run import Section
+    from rag_embedder.retrievers.tools import SchemaTokens
+
+Item = Document | Chunk | Exchange | Demonstration | Tool
+_SHOWN_SKIPS = 20
+
+
+def to_dict(record: Any) -> dict[str, Any]:  # noqa: ANN401  (any of our dataclasses)
+    """A record as JSON values; a tool's `original` is left out unless it is JSON itself."""
+    fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    return {name: _plain(value) for name, value in fields.items() if name != "original" or isinstance(value, dict)}
+
+
+def print_json(content: object) -> None:
+    """JSON on standard output, readable and in UTF-8."""
+    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def print_hits(hits: Sequence[Hit[Any]], *, title: str) -> None:
+    """One row per hit: rank, score, id and the beginning of its text."""
+    console = Console()
+    if not hits:
+        console.print("nothing found")
+        return
+    console.print(hit_table(hits, title))
+
+
+def hit_table(hits: Sequence[Hit[Any]], title: str) -> Table:
+    """Hits as a table."""
+    table = Table(title=escape(title), title_justify="left", title_style="bold", expand=True)
+    table.add_column("#", justify="right", width=2)
+    table.add_column("score", justify="right", width=6)
+    table.add_column("id", ratio=1, overflow="fold", max_width=36)
+    table.add_column("text", ratio=3)
+    for hit in hits:
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", escape(hit.id[:72]), escape(_shown(hit.item)))
+    return table
+
+
+def print_quickstart(sections: "Sequence[Section]", folder: Path) -> None:
+    """One table per request, and what to try next."""
+    console = Console()
+    for section in sections:
+        state = f"read from {section.path}, nothing to encode" if section.is_reused else f"written to {section.path}"
+        console.rule(f"[bold]{section.scenario}", align="left")
+        console.print(f"{section.num_items} {section.items}; {state} in {section.seconds:.1f} s", highlight=False)
+        for answer in section.answers:
+            console.print(hit_table(answer.hits, answer.request))
+            if answer.note:
+                console.print(escape(answer.note), style="dim", highlight=False)
+    console.rule("[bold]next", align="left")
+    for command in (
+        f'rag-embedder search "parse dates from text" --store {folder}/knowledge',
+        f'rag-embedder tools "compress a folder into one file" --store {folder}/tools',
+        'rag-embedder preview "book a flight" --scenario tool',
+        "rag-embedder index YOUR_FOLDER && rag-embedder search YOUR_QUESTION",
+        "rag-embedder doctor",
+    ):
+        console.print(f"  {escape(command)}", highlight=False, soft_wrap=True)
+
+
+def print_index_report(report: "IndexReport") -> None:
+    """Counts, and every file or row that was left out."""
+    console = Console()
+    console.print(
+        f"{report.store}: {report.added} added, {report.updated} updated, {report.unchanged} unchanged, "
+        f"{report.removed} removed; {report.documents} documents in all",
+        highlight=False,
+    )
+    if report.truncated:
+        console.print(f"{report.truncated} texts were longer than the model reads and are encoded without their ends")
+    if report.skipped:
+        console.print(f"{len(report.skipped)} skipped:")
+        for skip in report.skipped[:_SHOWN_SKIPS]:
+            console.print(f"  {escape(str(skip))}", highlight=False, soft_wrap=True)
+        if len(report.skipped) > _SHOWN_SKIPS:
+            console.print(f"  ... and {len(report.skipped) - _SHOWN_SKIPS} more; --json lists all")
+
+
+def print_schema_tokens(tokens: "SchemaTokens") -> None:
+    """What the choice saves."""
+    share = tokens.saved / tokens.all_tools if tokens.all_tools else 0.0
+    Console().print(
+        f"schemas: {tokens.chosen:,} of {tokens.all_tools:,} tokens sent, {share:.0%} saved", highlight=False
+    )
+
+
+def print_preview(preview: "Preview") -> None:
+    """The text between bars, so that spaces show."""
+    console = Console()
+    console.print(f"|{escape(preview.text)}|", highlight=False, soft_wrap=True)
+    cut = "; its end is NOT read" if preview.is_truncated else ""
+    console.print(f"{preview.num_tokens} tokens of at most {preview.max_length}{cut}", highlight=False)
+
+
+def print_exported(folder: Path, scenarios: Sequence[str]) -> None:
+    """Where it is, and how others load it."""
+    console = Console()
+    console.print(f"written to {folder}", highlight=False)
+    console.print(
+        f'  SentenceTransformer("{folder}").encode(texts, prompt_name="{scenarios[0]}_query")',
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def print_checks(checks: "Sequence[Check]") -> None:
+    """One line per check."""
+    table = Table(show_header=False, box=None)
+    for check in checks:
+        table.add_row("[green]ok[/]" if check.is_fine else "[red]FAULT[/]", escape(check.name), escape(check.finding))
+    Console().print(table)
+
+
+def _shown(item: Item) -> str:
+    if isinstance(item, Tool):
+        return _short(item.description)
+    if isinstance(item, Demonstration):
+        return _short(f"{item.input} → {item.output}")
+    title = getattr(item, "title", "")
+    return _short(f"{title}: {item.text}" if title else item.text)
+
+
+def _short(text: str, limit: int = 160) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  (recursion over JSON values)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_dict(value)
+    if isinstance(value, tuple | list):
+        return [_plain(element) for element in value]
+    return value

@@ -1,0 +1,1 @@
+"""The quickstart: its data and the run through all five scenarios."""

@@ -1,0 +1,194 @@
+"""The main job on input that every machine has: the Python standard library, and a small dialogue of our own."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rag_embedder.encoder import Embedder
+from rag_embedder.quickstart.content import (
+    load_conversations,
+    load_demonstrations,
+    load_dialogue,
+    load_requests,
+)
+from rag_embedder.quickstart.standard_library import function_tools, module_documents
+from rag_embedder.retrievers.conversation import ConversationRetriever
+from rag_embedder.retrievers.demonstrations import DemonstrationRetriever
+from rag_embedder.retrievers.knowledge import KnowledgeRetriever
+from rag_embedder.retrievers.memory import MemoryRetriever
+from rag_embedder.retrievers.tools import ToolRetriever
+from rag_embedder.retrievers.turns import group_exchanges
+from rag_embedder.store import Store
+from rag_embedder.types import Hit
+
+_K = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One request with its hits, and a remark on them."""
+
+    request: str
+    hits: Sequence[Hit[Any]]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One scenario: where its store lies, whether it was there already, and what was asked of it."""
+
+    scenario: str
+    items: str
+    num_items: int
+    path: Path
+    is_reused: bool
+    seconds: float
+    answers: Sequence[Answer]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: hits as rank, score and id."""
+        return {
+            "scenario": self.scenario,
+            "items": self.num_items,
+            "path": str(self.path),
+            "reused": self.is_reused,
+            "seconds": round(self.seconds, 2),
+            "answers": [
+                {
+                    "request": answer.request,
+                    "note": answer.note,
+                    "hits": [{"rank": hit.rank, "score": hit.score, "id": hit.id} for hit in answer.hits],
+                }
+                for answer in self.answers
+            ],
+        }
+
+
+def run_quickstart(embedder: Embedder, folder: Path) -> list[Section]:
+    """Fill the stores under `folder`, or find them filled, and retrieve in all five scenarios."""
+    requests = load_requests()
+    return [
+        _knowledge(embedder, folder / "knowledge", requests["knowledge"]),
+        _memory(embedder, folder / "memory", requests["memory"]),
+        _demonstrations(embedder, folder / "demonstrations", requests["demonstrations"]),
+        _tools(embedder, folder / "tools", requests["tools"]),
+        _conversation(embedder, folder / "knowledge"),
+    ]
+
+
+def _knowledge(embedder: Embedder, path: Path, requests: Sequence[str]) -> Section:
+    documents = module_documents()
+    with KnowledgeRetriever(embedder, path=path) as knowledge:
+        is_reused, seconds = _timed(lambda: not knowledge.update(documents).added)
+        return Section(
+            scenario="knowledge: passages that answer a question",
+            items="passages of the standard library's documentation",
+            num_items=len(knowledge),
+            path=path,
+            is_reused=is_reused,
+            seconds=seconds,
+            answers=[Answer(request, knowledge.retrieve(request, _K)) for request in requests],
+        )
+
+
+def _memory(embedder: Embedder, path: Path, requests: Sequence[str]) -> Section:
+    sessions = load_dialogue()
+    users = list(dict.fromkeys(session.user for session in sessions))
+    with MemoryRetriever(embedder, path=path) as memory:
+
+        def fill() -> bool:
+            # A dialogue is a log: adding it twice would remember it twice.
+            if len(memory) == sum(len(group_exchanges(session.turns)) for session in sessions):
+                return True
+            for user in users:
+                memory.forget(user)
+            for session in sessions:
+                memory.add_turns(session.turns, user=session.user, session=session.session)
+            return False
+
+        is_reused, seconds = _timed(fill)
+        answers = [
+            Answer(f"{users[0]}: {request}", memory.retrieve(request, _K, user=users[0])) for request in requests
+        ]
+        context = memory.context(requests[0], user=users[0], max_tokens=128)
+        answers[-1] = Answer(answers[-1].request, answers[-1].hits, f"context() for the first request:\n{context}")
+        other = memory.retrieve(requests[0], 1, user=users[1])
+        answers.append(Answer(f"{users[1]}: {requests[0]}", other, "Another user: other memories, never mixed."))
+        return Section(
+            scenario="memory: what a user said before",
+            items=f"exchanges of {len(users)} users",
+            num_items=len(memory),
+            path=path,
+            is_reused=is_reused,
+            seconds=seconds,
+            answers=answers,
+        )
+
+
+def _demonstrations(embedder: Embedder, path: Path, requests: Sequence[str]) -> Section:
+    pool = load_demonstrations()
+    with DemonstrationRetriever(embedder, path=path) as demonstrations:
+        is_reused, seconds = _timed(lambda: not demonstrations.update(pool).added)
+        return Section(
+            scenario="demonstrations: worked examples for the task at hand",
+            items="demonstrations of five tasks",
+            num_items=len(demonstrations),
+            path=path,
+            is_reused=is_reused,
+            seconds=seconds,
+            answers=[Answer(request, demonstrations.retrieve(request, _K)) for request in requests],
+        )
+
+
+def _tools(embedder: Embedder, path: Path, requests: Sequence[str]) -> Section:
+    functions = function_tools()
+    with ToolRetriever(embedder, path=path) as tools:
+        is_reused, seconds = _timed(lambda: not tools.update(functions).added)
+        answers = []
+        for request in requests:
+            hits = tools.retrieve(request, _K)
+            tokens = tools.schema_tokens(hits)
+            answers.append(Answer(request, hits, f"{tokens.chosen:,} of {tokens.all_tools:,} schema tokens to send"))
+        return Section(
+            scenario="tools: the few functions a request needs",
+            items="documented functions of the standard library",
+            num_items=len(tools),
+            path=path,
+            is_reused=is_reused,
+            seconds=seconds,
+            answers=answers,
+        )
+
+
+def _conversation(embedder: Embedder, path: Path) -> Section:
+    conversations = load_conversations()
+    with Store.open(path) as store:
+        is_reused = any(space.scenario == "convsearch" and space.num_vectors for space in store.spaces())
+    with ConversationRetriever(embedder, path=path) as conversation:
+        # The first search gives the knowledge store's passages their vectors for this scenario.
+        first, seconds = _timed(lambda: conversation.retrieve(conversations[0], _K))
+        rankings = [first, *conversation.retrieve_batch(conversations[1:], _K)]
+        return Section(
+            scenario="conversational search: passages for the last question of a dialogue",
+            items="passages, those of the knowledge store",
+            num_items=len(conversation),
+            path=path,
+            is_reused=is_reused,
+            seconds=seconds,
+            answers=[
+                Answer(
+                    f"… {dialogue[-3].content} … {dialogue[-1].content}",
+                    hits,
+                    f"The query is all {len(dialogue)} turns of the dialogue.",
+                )
+                for dialogue, hits in zip(conversations, rankings, strict=True)
+            ],
+        )
+
+
+def _timed(fill: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    result = fill()
+    return result, time.perf_counter() - start
