@@ -15,24 +15,31 @@ def chunk_spans(
         text: the text as given; `text[start:end]` is a chunk, whatever the tokenizer does to case and accents.
         offsets: the span of every token, from the model's own tokenizer.
         chunk_tokens: most tokens of one chunk. A border moves back to the last space within reach.
-        overlap_tokens: tokens that the next chunk repeats; less than `chunk_tokens`.
+        overlap_tokens: tokens that the next chunk repeats, or a few more to start with a whole word; less than
+            `chunk_tokens`.
     """
+    # Two borders may move back for each chunk; a third of the stride is left, so the number of chunks stays bounded.
+    reach = min(_SNAP_BACK, (chunk_tokens - overlap_tokens) // 3)
     spans: list[tuple[int, int]] = []
     first = 0
     while first < len(offsets):
         stop = min(first + chunk_tokens, len(offsets))
         if stop < len(offsets):
-            stop = _between_words(text, offsets, first, stop)
+            stop = _between_words(text, offsets, stop, max(first + 1, stop - reach))
         spans.append((offsets[first][0], offsets[stop - 1][1]))
         if stop == len(offsets):
             break
-        first = max(stop - overlap_tokens, first + 1)
+        following = max(stop - overlap_tokens, first + 1)
+        if overlap_tokens:
+            following = _between_words(text, offsets, following, max(first + 1, following - reach))
+        first = following
     return spans
 
 
-def _between_words(text: str, offsets: Sequence[tuple[int, int]], first: int, stop: int) -> int:
-    for candidate in range(stop, max(first + 1, stop - _SNAP_BACK), -1):
+def _between_words(text: str, offsets: Sequence[tuple[int, int]], border: int, lowest: int) -> int:
+    """The last token from `border` down to `lowest` that begins a word; `border` if none does."""
+    for candidate in range(border, lowest - 1, -1):
         start = offsets[candidate][0]
         if start == 0 or text[start - 1].isspace() or text[start].isspace():
             return candidate
-    return stop
+    return border

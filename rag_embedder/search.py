@@ -1,13 +1,15 @@
 """The one path every retriever uses: encode, store, index, and back from vectors to stored items."""
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from rag_embedder.errors import DuplicateIdError, InputError
+from rag_embedder.errors import ConfigError, DuplicateIdError, InputError, StoreClosedError
+from rag_embedder.filters import compile_filter
 from rag_embedder.fusion import reciprocal_rank_fusion
 from rag_embedder.index import IndexSettings, resolve_index
 from rag_embedder.index.catch_up import open_index, refresh
@@ -15,6 +17,7 @@ from rag_embedder.lexical import BM25Index
 from rag_embedder.protocols import Neighbours, TextEncoder
 from rag_embedder.registry import unknown_name
 from rag_embedder.store import NewEntry, Store, StoredItem
+from rag_embedder.store.writes import encode_entries
 from rag_embedder.types import Numbers, Vectors
 
 Mode = Literal["dense", "hybrid", "lexical"]
@@ -23,6 +26,12 @@ MAX_K = 10_000
 
 _FUSION_DEPTH = 100
 """How deep each ranking is read before fusion."""
+
+_WORD_INDEXES = 64
+"""How many scopes keep a BM25 index; the one used longest ago goes first."""
+
+_ENCODED_AT_ONCE = 1024
+"""How many items that lack a vector are encoded before they are committed."""
 
 MetadataFilter = Mapping[str, Any]
 
@@ -45,6 +54,15 @@ class AddReport:
     unchanged: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _WordIndex:
+    """BM25 over the items `numbers` (n,) of one scope, right at the store's `clock`."""
+
+    clock: int
+    numbers: Numbers
+    index: BM25Index
+
+
 class SemanticSearch:
     """All items of one kind in a store, with their vectors for one scenario.
 
@@ -57,6 +75,7 @@ class SemanticSearch:
         kind: the family of items, such as "passage".
         scenario: decides the instructions of queries and documents.
         render: the text of an item's payload that is encoded and searched.
+        words: the text that BM25 searches, where it is not the encoded one.
         index: a back-end's name or settings.
     """
 
@@ -68,6 +87,7 @@ class SemanticSearch:
         kind: str,
         scenario: str,
         render: Callable[[Mapping[str, Any]], str],
+        words: Callable[[Mapping[str, Any]], str] | None = None,
         index: str | IndexSettings = "faiss",
     ) -> None:
         settings = resolve_index(index)
@@ -76,6 +96,7 @@ class SemanticSearch:
         self._kind = kind
         self._scenario = scenario
         self._render = render
+        self._words = words or render
         self._space = store.open_space(
             kind=kind,
             scenario=scenario,
@@ -85,7 +106,9 @@ class SemanticSearch:
         )
         self._index, self._position = open_index(settings, store, self._space)
         self._lock = threading.Lock()
-        self._lexical: dict[str | None, tuple[int, BM25Index]] = {}
+        self._lexical: OrderedDict[str | None, _WordIndex] = OrderedDict()
+        self._lexical_lock = threading.Lock()
+        self._is_closed = False
         self._clock = -1
         self._complete_to = 0
 
@@ -96,8 +119,11 @@ class SemanticSearch:
 
         Raises:
             DuplicateIdError: if an id occurs twice in the call.
+            InputError: if an id, payload or metadata cannot be stored; said before anything is encoded.
         """
+        self._store.clock()  # a store that is closed, or of another process, must not cost a pass through the model
         _refuse_duplicates(entries)
+        encode_entries(self._kind, entries)
         known: dict[tuple[str, str], str] = {}
         for scope in {entry.scope for entry in entries}:
             ids = [entry.id for entry in entries if entry.scope == scope]
@@ -131,9 +157,13 @@ class SemanticSearch:
         Raises:
             InputError: if k is not an int from 1 to 10,000.
             FilterError: for a filter that cannot be understood.
+            StoreClosedError: if it was closed, also in the middle of the search.
         """
         check_k(k)
         check_mode(mode)
+        if filter is not None:
+            compile_filter(filter)  # as below: refused before the model runs
+        self._store.clock()
         if not queries:
             return []
         vectors = None if mode == "lexical" else self._encoder.encode_queries(queries, self._scenario)
@@ -143,7 +173,9 @@ class SemanticSearch:
             allowed = self._store.select(self._kind, scope=scope, filter=filter)
             if not len(allowed):
                 return [[] for _ in queries]
-        return self._found(self._rank(queries, vectors, k, allowed, scope, mode))
+        ranked = self._rank(queries, vectors, k, allowed, scope, mode)
+        self._check_open()  # an index that was closed meanwhile may have found nothing
+        return self._found(ranked)
 
     def scores(self, query: str, items: Sequence[StoredItem]) -> list[float]:
         """Cosine of one query with the given items of this search, in their order; 0 for one just deleted."""
@@ -168,6 +200,7 @@ class SemanticSearch:
         if clock == self._clock:
             return
         with self._lock:
+            self._check_open()
             self._encode_missing()
             self._position = refresh(self._index, self._store, self._space, self._position)
             self._clock = clock
@@ -175,8 +208,18 @@ class SemanticSearch:
     def close(self) -> None:
         """Write the index's cache and give back what it holds; the store is closed by its owner."""
         with self._lock:
-            self._index.save()
-            self._index.close()
+            if self._is_closed:
+                return
+            self._is_closed = True
+            try:
+                self._index.save()
+            finally:
+                self._index.close()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            where = self._store.path or "(memory)"
+            raise StoreClosedError(f"the store at {where} is closed; open it again.", path=str(where))
 
     def _rank(
         self,
@@ -210,30 +253,48 @@ class SemanticSearch:
     def _encode_missing(self) -> None:
         # Items that another scenario has added: a knowledge store, say, that is now searched with dialogues.
         # Row numbers are given out in order of commit, so all up to the newest seen here are complete afterwards.
+        # Only what is committed counts as complete: if the encoder fails, the next search tries the rest again.
         newest = self._store.latest(self._kind, None, limit=1)
-        missing = self._store.missing(self._kind, self._space, self._complete_to)
-        self._complete_to = newest[0].n if newest else 0
-        if missing:
+        while missing := self._store.missing(self._kind, self._space, self._complete_to, limit=_ENCODED_AT_ONCE):
             texts = [self._render(item.payload) for item in missing]
             vectors = self._encoder.encode_documents(texts, self._scenario)
             self._store.put_vectors(self._space, [item.n for item in missing], vectors)
+            self._complete_to = missing[-1].n
+        if newest:
+            self._complete_to = max(self._complete_to, newest[0].n)
 
     def _bm25(self, scope: str | None) -> BM25Index:
         # One index per scope: word statistics of one user's memories must not show in another's scores.
-        cached = self._lexical.get(scope)
-        clock = self._store.clock()
-        if cached is None or cached[0] != clock:
-            items = list(self._store.iter_items(self._kind, scope=scope))
-            numbers = np.array([item.n for item in items], dtype=np.int64)
-            cached = (clock, BM25Index(numbers, [self._render(item.payload) for item in items]))
-            self._lexical[scope] = cached
-        return cached[1]
+        with self._lexical_lock:
+            clock = self._store.clock()
+            cached = self._lexical.get(scope)
+            if cached is None or cached.clock != clock:
+                cached = self._current_words(scope, clock, cached)
+                self._lexical[scope] = cached
+                if len(self._lexical) > _WORD_INDEXES:
+                    self._lexical.popitem(last=False)
+            self._lexical.move_to_end(scope)
+            return cached.index
+
+    def _current_words(self, scope: str | None, clock: int, cached: _WordIndex | None) -> _WordIndex:
+        # Items never change under their number: as long as the numbers are the same, so are the texts.
+        if cached is not None and np.array_equal(cached.numbers, self._store.select(self._kind, scope=scope)):
+            return _WordIndex(clock, cached.numbers, cached.index)
+        items = list(self._store.iter_items(self._kind, scope=scope))
+        numbers = np.array([item.n for item in items], dtype=np.int64)
+        return _WordIndex(clock, numbers, BM25Index(numbers, [self._words(item.payload) for item in items]))
 
 
 def check_k(k: object) -> None:
     """Raise InputError unless k is an int from 1 to 10,000."""
     if not isinstance(k, int | np.integer) or isinstance(k, bool) or not 1 <= k <= MAX_K:
         raise InputError(f"k: got {k!r}; expected an int from 1 to {MAX_K}.")
+
+
+def check_encoder(encoder: object) -> None:
+    """Raise ConfigError for what cannot encode, such as a path passed in the embedder's place."""
+    if not callable(getattr(encoder, "encode_queries", None)):
+        raise ConfigError(f"embedder: got {type(encoder).__name__}; expected an Embedder, such as Embedder.load().")
 
 
 def check_mode(mode: object) -> None:
@@ -247,7 +308,11 @@ def _refuse_duplicates(entries: Sequence[NewEntry]) -> None:
     for position, entry in enumerate(entries):
         first = seen.setdefault((entry.scope, entry.id), position)
         if first != position:
-            raise DuplicateIdError(
-                f"id {entry.id!r} occurs at {first} and at {position}; expected every id once per call. "
-                "Nothing was added."
-            )
+            raise duplicate_id(entry.id, first, position)
+
+
+def duplicate_id(id_: str, first: int, second: int) -> DuplicateIdError:
+    """The error for one id at two positions of a call."""
+    return DuplicateIdError(
+        f"id {id_!r} occurs at {first} and at {second}; expected every id once per call. Nothing was added."
+    )

@@ -30,7 +30,7 @@ DEFAULT_STORE = Path("rag-store")
 def program(
     debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")] = False,
 ) -> None:
-    """Options that belong to every command. (`--debug` is read by the caller of this program.)"""
+    """Options that belong to every command; `--debug` is read by the caller of this program."""
     del debug
 
 

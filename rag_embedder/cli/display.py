@@ -48,17 +48,21 @@ def hit_table(hits: Sequence[Hit[Any]], title: str) -> Table:
     """Hits as a table."""
     table = Table(title=escape(title), title_justify="left", title_style="bold", expand=True)
     table.add_column("#", justify="right", width=2)
-    table.add_column("score", justify="right", width=6)
+    table.add_column("score", justify="right", width=7)
     table.add_column("id", ratio=1, overflow="fold", max_width=36)
     table.add_column("text", ratio=3)
     for hit in hits:
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", escape(hit.id[:72]), escape(_shown(hit.item)))
+        table.add_row(str(hit.rank), f"{hit.score:.4f}", escape(hit.id[:72]), escape(_shown(hit.item)))
     return table
 
 
 def print_quickstart(sections: "Sequence[Section]", folder: Path) -> None:
     """One table per request, and what to try next."""
     console = Console()
+    console.print(
+        "Every request is answered by meaning and by words (mode hybrid): a score is the sum of 1 / (60 + rank) over "
+        "the encoder's ranking and BM25's."
+    )
     for section in sections:
         state = f"read from {section.path}, nothing to encode" if section.is_reused else f"written to {section.path}"
         console.rule(f"[bold]{section.scenario}", align="left")
@@ -100,7 +104,7 @@ def print_schema_tokens(tokens: "SchemaTokens") -> None:
     """What the choice saves."""
     share = tokens.saved / tokens.all_tools if tokens.all_tools else 0.0
     Console().print(
-        f"schemas: {tokens.chosen:,} of {tokens.all_tools:,} tokens sent, {share:.0%} saved", highlight=False
+        f"schemas: {tokens.chosen:,} of {tokens.all_tools:,} tokens sent, {share:.1%} saved", highlight=False
     )
 
 

@@ -1,7 +1,7 @@
 """Runs a command and turns its errors into one line and an exit code.
 
-Exit codes: 0 done, 1 something was found wrong (doctor), 2 bad input or configuration, 3 the store,
-130 interrupted, 141 the reader of the output went away.
+Exit codes: 0 done, 1 something was found wrong (doctor) or the reader of the output went away, 2 bad input or
+configuration, 3 the store, 130 interrupted.
 """
 
 import os
@@ -26,14 +26,8 @@ def main() -> None:
         _fail(str(error), 3 if isinstance(error, StoreError) else 2)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted; what was reported as added is kept, run the same command to go on.", 130)
-    except KeyboardInterrupt:
-        _fail("interrupted; what was reported as added is kept, run the same command to go on.", 130)
-    except BrokenPipeError:
-        # The pipe is closed for good: keep the interpreter from flushing into it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except Exception as error:
         # Usage errors of the option parser know how to show themselves.
         show, code = getattr(error, "show", None), getattr(error, "exit_code", None)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from rag_embedder.errors import ConfigError, ModelLoadError, UntrustedModelError, VectorError
@@ -159,7 +159,7 @@ def _load_model(folder: Path, *, allow_pickle: bool) -> PreTrainedModel:
             use_safetensors=not allow_pickle,
             dtype=torch.float32,
             # Chosen here, so that a kernel named inside the model's own config is never fetched or run.
-            attn_implementation="sdpa",
+            attn_implementation=_attention_of(config),
             output_loading_info=True,
         )
     except Exception as error:
@@ -177,6 +177,12 @@ def _load_model(folder: Path, *, allow_pickle: bool) -> PreTrainedModel:
             f"wrong shape (first: {', '.join((missing + wrong)[:10])}). Expected a complete encoder checkpoint."
         )
     return model
+
+
+def _attention_of(config: PretrainedConfig) -> str:
+    # A few architectures (MPNet, DeBERTa) have only the slow one; asking them for SDPA is an error.
+    model_class = MODEL_MAPPING.get(type(config), None)
+    return "sdpa" if getattr(model_class, "_supports_sdpa", False) else "eager"
 
 
 def _explain(folder: Path, error: Exception) -> ModelLoadError:

@@ -1,4 +1,4 @@
-"""FAISS: exact inner products for small and middling indexes, an HNSW graph for large ones."""
+"""FAISS: an exact index with a cache on disk, which becomes an HNSW graph when it is large."""
 
 import logging
 from dataclasses import dataclass
@@ -124,10 +124,16 @@ class FaissIndex:
                 return [ranking.nothing() for _ in queries]
             if self._scan_is_better(table, k):
                 return self._scan(queries, k, table)
-            return self._search_faiss(queries, k, table)
+            return self._search_graph(queries, k, table)
 
     def _scan_is_better(self, table: Rows, k: int) -> bool:
-        """Small subsets, and large parts of the index, are scored one by one: a graph would miss some of them."""
+        """Small subsets, and large parts of the index, are scored one by one: a graph would miss some of them.
+
+        Without a graph everything is: numpy's product over FAISS's memory takes a third of the time of
+        IndexFlatIP (benchmarks/index_latency.py), and its answer holds every tie.
+        """
+        if not self._is_graph():
+            return True
         return table.num_alive * 10 <= len(table) or k * 4 >= table.num_alive
 
     def _scan(self, queries: Vectors, k: int, table: Rows) -> list[Neighbours]:
@@ -137,10 +143,10 @@ class FaissIndex:
         places = np.flatnonzero(table.alive)
         return search_exactly(queries, k, rows.of(table.numbers[places]), vectors[places], self._longest)
 
-    def _search_faiss(self, queries: Vectors, k: int, table: Rows) -> list[Neighbours]:
-        """Candidates from FAISS, ranked by `ranking`.
+    def _search_graph(self, queries: Vectors, k: int, table: Rows) -> list[Neighbours]:
+        """Candidates from the graph, ranked by `ranking`.
 
-        A query is scanned instead when a graph finds too little, or when its candidates may end within a tie.
+        A query is scanned instead when the graph finds too little, or when its candidates may end within a tie.
         """
         stored = self._stored_vectors()
         wanted = min(k + _EXTRA, table.num_alive)
@@ -155,15 +161,10 @@ class FaissIndex:
         return found
 
     def _candidates(self, queries: Vectors, wanted: int, table: Rows) -> tuple[Vectors, NDArray[np.int64]]:
-        """Scores and places from FAISS, best first, shape (q, wanted); place -1 where it found nothing."""
+        """Scores and places from the graph, best first, shape (q, wanted); place -1 where it found nothing."""
         bits = np.packbits(table.alive, bitorder="little") if table.num_dead else None
         selector = None if bits is None else self._faiss.IDSelectorBitmap(bits)
-        if self._is_graph():
-            parameters = self._faiss.SearchParametersHNSW(
-                sel=selector, efSearch=max(self._settings.ef_search, 2 * wanted)
-            )
-        else:
-            parameters = None if selector is None else self._faiss.SearchParameters(sel=selector)
+        parameters = self._faiss.SearchParametersHNSW(sel=selector, efSearch=max(self._settings.ef_search, 2 * wanted))
         return self._index.search(queries, wanted, params=parameters)
 
     # --- inside

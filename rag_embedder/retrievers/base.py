@@ -1,28 +1,45 @@
 """What the five retrievers have in common: a store and searches to look after, and calls that leave the loop free."""
 
 import asyncio
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
-from rag_embedder.errors import InvalidTextError
+from rag_embedder.errors import InputError
+from rag_embedder.retrievers.entries import is_blank
 from rag_embedder.search import SemanticSearch
 from rag_embedder.store import Store
-from rag_embedder.texts import check_text, check_texts
+from rag_embedder.texts import check_texts
 
 ResultT = TypeVar("ResultT")
 
-# Bounded: more threads than this only wait for the model. Concurrent queries are encoded together by the encoder.
-_POOL = ThreadPoolExecutor(max_workers=16, thread_name_prefix="rag-embedder")
+
+class _Threads:
+    """The threads that all retrievers of this process share.
+
+    Bounded: more of them would only wait for the model. Concurrent queries are encoded together by the encoder.
+    """
+
+    def __init__(self) -> None:
+        self.restart()
+        if hasattr(os, "register_at_fork"):
+            # A forked child inherits the pool but none of its threads: work given to it would wait for ever.
+            os.register_at_fork(after_in_child=self.restart)
+
+    def restart(self) -> None:
+        self.pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="rag-embedder")
+
+
+_THREADS = _Threads()
 
 
 async def in_thread(call: Callable[[], ResultT]) -> ResultT:
     """The result of a blocking call, made off the event loop."""
-    return await asyncio.get_running_loop().run_in_executor(_POOL, call)
+    return await asyncio.get_running_loop().run_in_executor(_THREADS.pool, call)
 
 
 class StoreOwner:
@@ -43,9 +60,10 @@ class StoreOwner:
         if self._is_closed:
             return
         self._is_closed = True
-        for search in self._searches:
-            search.close()
-        self._store.close()
+        with ExitStack() as closing:  # last in, first out; each is closed even if another fails
+            closing.callback(self._store.close)
+            for search in reversed(self._searches):
+                closing.callback(search.close)
 
     def __enter__(self) -> Self:
         return self
@@ -56,37 +74,24 @@ class StoreOwner:
         self.close()
 
 
-def check_document_text(text: object, *, field: str) -> str:
-    """A text that can be stored and found.
-
-    Raises:
-        InvalidTextError: if it is not a string, or nothing but white space.
-    """
-    checked = check_text(text, field=field)
-    if not checked.strip():
-        raise InvalidTextError(f"{field}: the text is empty; expected words to search for. Nothing was added.")
-    return checked
-
-
 def retrieve_non_empty(
     queries: Iterable[str], retrieve: Callable[[list[str]], list[list[ResultT]]]
 ) -> list[list[ResultT]]:
-    """Results in the order of the queries; an empty query finds nothing (agents do send them)."""
+    """Results in the order of the queries; an empty query finds nothing (agents do send them).
+
+    `retrieve` is called even without any query left: it checks the other arguments, which must not depend on the text.
+    """
     checked = check_texts(queries, field="queries")
-    asked = [query for query in checked if query.strip()]
-    results = iter(retrieve(asked) if asked else [])
-    return [next(results) if query.strip() else [] for query in checked]
+    is_asked = [not is_blank(query) for query in checked]
+    results = iter(retrieve([query for query, asked in zip(checked, is_asked, strict=True) if asked]))
+    return [next(results) if asked else [] for asked in is_asked]
 
 
-def content_id(*texts: str) -> str:
-    """A stable id made from content: 32 hex digits."""
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:32]
-
-
-def digest(payloads: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any]) -> str:
-    """Hash over everything that is stored and encoded for one entry: equal means that nothing has changed."""
-    try:
-        content = json.dumps([list(map(dict, payloads)), dict(metadata)], sort_keys=True)
-    except (TypeError, ValueError):
-        return ""  # not JSON: the store refuses it with the path of the value
-    return hashlib.sha256(content.encode()).hexdigest()
+def check_max_tokens(max_tokens: object, *, may_be_none: bool = False) -> None:
+    """Raise InputError unless a budget of tokens is an int of at least 1."""
+    if may_be_none and max_tokens is None:
+        return
+    if not isinstance(max_tokens, int) or isinstance(max_tokens, bool) or max_tokens < 1:
+        raise InputError(
+            f"max_tokens: got {max_tokens!r}; expected {'None or ' if may_be_none else ''}an int of at least 1."
+        )

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rag_embedder.encoder import Embedder
-from rag_embedder.errors import InputError
+from rag_embedder.errors import InputError, InvalidTextError
 from rag_embedder.index import IndexSettings
 from rag_embedder.retrievers.base import in_thread, retrieve_non_empty
+from rag_embedder.retrievers.entries import is_blank
 from rag_embedder.retrievers.passages import Passages
 from rag_embedder.retrievers.turns import as_turns
 from rag_embedder.search import AddReport, MetadataFilter, Mode
@@ -65,21 +66,25 @@ class ConversationRetriever:
         return self._passages.add(documents, show_progress=show_progress)
 
     def query_text(self, dialogue: Dialogue) -> str:
-        """The query that a dialogue becomes, without instruction; empty if nobody said anything.
+        """The query that a dialogue becomes, without instruction; empty if its last question is.
 
         Raises:
             InputError: for a turn without role and content, or a dialogue that does not end with the user.
         """
         if isinstance(dialogue, str):
             return dialogue
-        spoken = [turn for turn in as_turns(dialogue) if turn.role in ("user", "assistant") and turn.content.strip()]
+        spoken = [turn for turn in as_turns(dialogue, field="dialogue") if turn.role in ("user", "assistant")]
         if spoken and spoken[-1].role != "user":
             raise InputError(
-                f"dialogue: the last of its {len(spoken)} turns is the {spoken[-1].role}'s; expected the user's "
-                "question. Leave out what came after it."
+                f"dialogue: the last of its {len(spoken)} spoken turns is the {spoken[-1].role}'s; expected the "
+                "user's question. Leave out what came after it."
             )
+        if not spoken or is_blank(spoken[-1].content):
+            return ""
         query = ""
         for turn in reversed(spoken):
+            if is_blank(turn.content):
+                continue
             longer = f"{turn.content.strip()} {query}".strip()
             # The newest turn is always taken; if it alone is too long, the encoder counts and reports the truncation.
             if query and self._embedder.preview(longer, self._scenario, "query").is_truncated:
@@ -109,6 +114,10 @@ class ConversationRetriever:
         mode: Mode | None = None,
     ) -> list[list[Hit[Document | Chunk]]]:
         """Hits for each dialogue, in order; they are encoded together."""
+        if isinstance(dialogues, str | bytes | Mapping) or not isinstance(dialogues, Iterable):
+            raise InvalidTextError(
+                f"dialogues: got a bare {type(dialogues).__name__}; expected a list of dialogues. Wrap it in a list."
+            )
         queries = [self.query_text(dialogue) for dialogue in dialogues]
         return retrieve_non_empty(queries, lambda asked: self._passages.search(asked, k, filter=filter, mode=mode))
 
@@ -119,7 +128,7 @@ class ConversationRetriever:
         return await in_thread(lambda: self.retrieve(dialogue, k, filter=filter, mode=mode))
 
     def delete(self, ids: Iterable[str]) -> int:
-        """Remove documents with their chunks; returns how many were there."""
+        """Remove documents with their chunks; returns how many were there. A chunk's is its `document_id`."""
         return self._passages.delete(ids)
 
     def __len__(self) -> int:

@@ -1,24 +1,30 @@
 """Worked examples that help a language model do the task at hand."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rag_embedder.encoder import Embedder
-from rag_embedder.errors import ConfigError, InputError, InvalidTextError
+from rag_embedder.errors import ConfigError, InvalidTextError
 from rag_embedder.index import IndexSettings
 from rag_embedder.registry import unknown_name
-from rag_embedder.retrievers.base import (
-    StoreOwner,
-    check_document_text,
-    content_id,
-    digest,
-    in_thread,
-    retrieve_non_empty,
-)
+from rag_embedder.retrievers.base import StoreOwner, check_max_tokens, in_thread, retrieve_non_empty
 from rag_embedder.retrievers.diversity import by_label, by_relevance, marginal_relevance
-from rag_embedder.search import AddReport, Found, MetadataFilter, Mode, SemanticSearch, check_k, check_mode
+from rag_embedder.retrievers.entries import NewEntries, check_document_text, check_list, content_id, digest
+from rag_embedder.search import (
+    MAX_K,
+    AddReport,
+    Found,
+    MetadataFilter,
+    Mode,
+    SemanticSearch,
+    check_encoder,
+    check_k,
+    check_mode,
+)
 from rag_embedder.store import NewEntry, NewPart, Store
+from rag_embedder.store.json_values import check_id, encode
 from rag_embedder.texts import check_text, check_texts
 from rag_embedder.types import Demonstration, Hit
 
@@ -52,6 +58,7 @@ class DemonstrationRetriever(StoreOwner):
         index: str | IndexSettings = "faiss",
         mode: Mode = "dense",
     ) -> None:
+        check_encoder(embedder)
         check_mode(mode)
         self._embedder = embedder
         self._mode: Mode = mode
@@ -76,19 +83,12 @@ class DemonstrationRetriever(StoreOwner):
 
     def update(self, demonstrations: Iterable[Demonstration], *, show_progress: bool | None = None) -> AddReport:
         """As `add`, but tells which demonstrations were new, changed and unchanged."""
-        if isinstance(demonstrations, str | Demonstration | Mapping):
-            raise InvalidTextError(
-                f"demonstrations: got a bare {type(demonstrations).__name__}; expected a list of Demonstration. "
-                "Nothing was added."
-            )
-        entries: dict[object, NewEntry] = {}
-        ids = []
+        check_list(demonstrations, field="demonstrations", expected="Demonstration")
+        entries = NewEntries()
         for position, demonstration in enumerate(demonstrations):
-            entry = _entry(demonstration, position)
-            ids.append(entry.id)
-            entries[(position if demonstration.id is not None else None, entry.id)] = entry
-        report = self._search.add(list(entries.values()), show_progress=show_progress)
-        return AddReport(ids=tuple(ids), added=report.added, updated=report.updated, unchanged=report.unchanged)
+            entries.append(_entry(demonstration, position), has_own_id=demonstration.id is not None)
+        report = self._search.add(list(entries), show_progress=show_progress)
+        return replace(report, ids=tuple(entries.ids))
 
     def retrieve(
         self,
@@ -144,17 +144,15 @@ class DemonstrationRetriever(StoreOwner):
             raise unknown_name("order", order, list(ORDERS))
         if diversity is not None and diversity not in DIVERSITIES:
             raise unknown_name("diversity", diversity, list(DIVERSITIES))
-        if diversity == "mmr" and (mode or self._mode) != "dense":
+        used_mode = self._mode if mode is None else mode
+        if diversity == "mmr" and used_mode != "dense":
             raise ConfigError("diversity='mmr' compares scores with cosines; expected mode='dense'.")
-        if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 1):
-            raise InputError(f"max_tokens: got {max_tokens!r}; expected None or an int of at least 1.")
+        check_max_tokens(max_tokens, may_be_none=True)
 
         def retrieve(asked: list[str]) -> list[list[Hit[Demonstration]]]:
-            depth = min(10_000, 4 * k + 16)
-            rankings = self._search.search(asked, depth, filter=filter, mode=mode or self._mode)
+            rankings = self._candidates(asked, k, filter, used_mode, exclude_self)
             results = []
-            for query, ranking in zip(asked, rankings, strict=True):
-                candidates = _distinct(ranking, without=query if exclude_self else None)
+            for candidates in rankings:
                 chosen = self._within_budget(self._choose(candidates, k, diversity), max_tokens)
                 hits = [_hit(found, rank) for rank, found in enumerate(chosen, start=1)]
                 results.append(hits[::-1] if order == "best_last" else hits)
@@ -202,6 +200,7 @@ class DemonstrationRetriever(StoreOwner):
 
         `max_tokens` bounds demonstrations and query together, by the encoder's tokenizer; the query is never cut.
         """
+        check_max_tokens(max_tokens, may_be_none=True)
         room = None
         if max_tokens is not None:
             room = max(1, max_tokens - self._embedder.count_tokens([check_text(query, field="query")])[0])
@@ -222,6 +221,23 @@ class DemonstrationRetriever(StoreOwner):
 
     def __len__(self) -> int:
         return self._store.count(KIND)
+
+    def _candidates(
+        self, queries: list[str], k: int, filter: MetadataFilter | None, mode: Mode, exclude_self: bool
+    ) -> list[list[Found]]:
+        """Distinct demonstrations for each query, best first: at least `k`, if that many match."""
+        kept: list[list[Found]] = [[] for _ in queries]
+        left = list(range(len(queries)))
+        depth = min(MAX_K, 4 * k + 16)
+        while True:
+            rankings = self._search.search([queries[i] for i in left], depth, filter=filter, mode=mode)
+            for i, ranking in zip(left, rankings, strict=True):
+                kept[i] = _distinct(ranking, without=queries[i] if exclude_self else None)
+            # Repetitions may have taken all the places: look deeper for those queries, until nothing is left.
+            left = [i for i, ranking in zip(left, rankings, strict=True) if len(kept[i]) < k and len(ranking) == depth]
+            if not left or depth == MAX_K:
+                return kept
+            depth = min(MAX_K, 4 * depth)
 
     def _choose(self, candidates: list[Found], k: int, diversity: Diversity | None) -> list[Found]:
         if diversity == "label":
@@ -255,14 +271,20 @@ def _entry(demonstration: object, position: int) -> NewEntry:
             f"demonstrations[{position}]: got {type(demonstration).__name__}; expected Demonstration. "
             "Nothing was added."
         )
+    id_ = demonstration.id
+    if id_ is not None:
+        check_id(id_, f"demonstrations[{position}].id")
+    encode(demonstration.metadata, f"demonstrations[{position}].metadata", id_ or "(new)")
     payload = {
         "input": check_document_text(demonstration.input, field=f"demonstrations[{position}].input"),
         "output": check_document_text(demonstration.output, field=f"demonstrations[{position}].output"),
         "task": check_text(demonstration.task, field=f"demonstrations[{position}].task"),
         "metadata": dict(demonstration.metadata),
     }
-    metadata = {"task": demonstration.task, **demonstration.metadata}
-    id_ = demonstration.id
+    # Filters see the task as metadata; metadata of that name only speaks where there is no task.
+    metadata = {"task": "", **demonstration.metadata}
+    if payload["task"]:
+        metadata["task"] = payload["task"]
     if id_ is None:
         id_ = content_id(payload["task"], payload["input"], payload["output"])
     return NewEntry(id_, (NewPart(payload, metadata),), digest([payload], metadata))

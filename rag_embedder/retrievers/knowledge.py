@@ -102,7 +102,7 @@ class KnowledgeRetriever:
         return self._passages.iter_metadata()
 
     def delete(self, ids: Iterable[str]) -> int:
-        """Remove documents with their chunks; returns how many were there."""
+        """Remove documents with their chunks; returns how many were there. A chunk's is its `document_id`."""
         return self._passages.delete(ids)
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,13 @@ from rag_embedder.chunking import chunk_spans
 from rag_embedder.encoder import Embedder
 from rag_embedder.errors import ConfigError, InputError, UserRequiredError
 from rag_embedder.index import IndexSettings
-from rag_embedder.retrievers.base import (
-    StoreOwner,
-    check_document_text,
-    content_id,
-    digest,
-    in_thread,
-    retrieve_non_empty,
-)
+from rag_embedder.retrievers.base import StoreOwner, check_max_tokens, in_thread, retrieve_non_empty
+from rag_embedder.retrievers.entries import check_document_text, content_id, digest
 from rag_embedder.retrievers.memory_context import write_context
 from rag_embedder.retrievers.turns import as_turns, group_exchanges
-from rag_embedder.search import Found, Mode, SemanticSearch, check_k, check_mode
+from rag_embedder.search import MAX_K, Found, Mode, SemanticSearch, check_encoder, check_k, check_mode
 from rag_embedder.store import NewEntry, NewPart, Store, StoredItem
+from rag_embedder.store.json_values import check_id
 from rag_embedder.texts import check_texts
 from rag_embedder.types import Chunk, Exchange, Hit, Turn
 
@@ -29,6 +25,9 @@ EXCHANGE = "exchange"
 CHUNK = "chunk"
 
 _SPEAKERS = {"user": "Speaker 1", "assistant": "Speaker 2"}
+_MAX_NAME = 400
+"""Characters of a session or source; ids are made from them."""
+
 _RECENT = 32
 """How many of the newest memories compete on recency, besides those that are found by meaning."""
 
@@ -56,6 +55,7 @@ class MemoryRetriever(StoreOwner):
         mode: Mode = "dense",
         chunk_tokens: int = 128,
     ) -> None:
+        check_encoder(embedder)
         check_mode(mode)
         if not isinstance(chunk_tokens, int) or chunk_tokens < 8:
             raise ConfigError(f"chunk_tokens: got {chunk_tokens!r}; expected an int of at least 8.")
@@ -63,15 +63,14 @@ class MemoryRetriever(StoreOwner):
         self._mode: Mode = mode
         self._chunk_tokens = chunk_tokens
         self._write_lock = threading.Lock()
-        store = Store.open(path)
-        try:
+        with ExitStack() as opened:  # closed again if one of them cannot be opened
+            store = opened.enter_context(Store.open(path))
             self._exchanges = SemanticSearch(
-                embedder, store, kind=EXCHANGE, scenario="chat", render=exchange_text, index=index
+                embedder, store, kind=EXCHANGE, scenario="chat", render=exchange_text, words=_spoken_words, index=index
             )
+            opened.callback(self._exchanges.close)
             self._chunks = SemanticSearch(embedder, store, kind=CHUNK, scenario="lrlm", render=_chunk_text, index=index)
-        except BaseException:
-            store.close()
-            raise
+            opened.pop_all()
         super().__init__(store, [self._exchanges, self._chunks])
 
     def add_turns(self, turns: Iterable[Turn | Mapping[str, str]], *, user: str, session: str = "default") -> list[str]:
@@ -158,9 +157,8 @@ class MemoryRetriever(StoreOwner):
     ) -> list[list[Hit[Exchange | Chunk]]]:
         """Hits for each query, in order, all for one user."""
         _check_user(user)
-        rankings = retrieve_non_empty(
-            queries, lambda asked: self._rank(asked, k, user, session, recency, mode or self._mode)
-        )
+        chosen = self._mode if mode is None else mode
+        rankings = retrieve_non_empty(queries, lambda asked: self._rank(asked, k, user, session, recency, chosen))
         return [self._hits(ranking) for ranking in rankings]
 
     async def aretrieve(
@@ -192,8 +190,7 @@ class MemoryRetriever(StoreOwner):
         its continuation where there is room, and neighbouring chunks are joined, not repeated.
         """
         _check_user(user)
-        if not isinstance(max_tokens, int) or max_tokens < 1:
-            raise InputError(f"max_tokens: got {max_tokens!r}; expected an int of at least 1.")
+        check_max_tokens(max_tokens)
         (ranking,) = retrieve_non_empty([query], lambda asked: self._rank(asked, k, user, session, recency, self._mode))
         return write_context(
             [hit.item for hit in self._hits(ranking)],
@@ -203,7 +200,10 @@ class MemoryRetriever(StoreOwner):
         )
 
     def delete(self, ids: Iterable[str], *, user: str) -> int:
-        """Forget memories by id (of an exchange) or source (of a text); returns how many were there."""
+        """Forget memories by id (of an exchange) or source (of a text, a chunk's `document_id`).
+
+        Returns how many were there.
+        """
         _check_user(user)
         names = check_texts(ids, field="ids")
         return self._store.delete(EXCHANGE, user, names) + self._store.delete(CHUNK, user, names)
@@ -225,14 +225,17 @@ class MemoryRetriever(StoreOwner):
         self, queries: list[str], k: int, user: str, session: str | None, recency: float, mode: Mode
     ) -> list[list[Found]]:
         check_k(k)
-        if not isinstance(recency, int | float) or not 0.0 <= recency <= 1.0:
+        check_mode(mode)
+        if session is not None:
+            _check_name(session, "session")  # a dict here would be read as a filter
+        if isinstance(recency, bool) or not isinstance(recency, int | float) or not 0.0 <= recency <= 1.0:
             raise InputError(f"recency: got {recency!r}; expected a number from 0 to 1.")
         if recency == 0.0:
             return self._search(queries, k, user, session, mode)
         if mode != "dense":
             raise ConfigError("recency is mixed with cosines; expected mode='dense'.")
         newest = self._newest(user, session)
-        rankings = self._search(queries, k + _RECENT, user, session, mode)
+        rankings = self._search(queries, min(k + _RECENT, MAX_K), user, session, mode)
         return [
             self._with_recency(query, ranking, newest, recency)[:k]
             for query, ranking in zip(queries, rankings, strict=True)
@@ -301,6 +304,11 @@ def exchange_text(payload: Mapping[str, Any]) -> str:
     return "\n".join(f"{_SPEAKERS[role]}: {content}" for role, content in payload["turns"])
 
 
+def _spoken_words(payload: Mapping[str, Any]) -> str:
+    # Without the speakers: "speaker" is in every exchange, and finding all of them by it finds nothing.
+    return "\n".join(content for _, content in payload["turns"])
+
+
 def _chunk_text(payload: Mapping[str, Any]) -> str:
     return payload["text"]
 
@@ -320,8 +328,11 @@ def _check_user(user: object) -> None:
         raise UserRequiredError(
             f"user: got {user!r}; expected a non-empty str. Memories are never read or written without their user."
         )
+    check_id(user, "user")
 
 
 def _check_name(name: object, field: str) -> None:
-    if not isinstance(name, str) or not 1 <= len(name) <= 400:
-        raise InputError(f"{field}: got {type(name).__name__}; expected a str of 1 to 400 characters.")
+    if not isinstance(name, str) or not 1 <= len(name) <= _MAX_NAME:
+        got = f"a str of {len(name)} characters" if isinstance(name, str) else type(name).__name__
+        raise InputError(f"{field}: got {got}; expected a str of 1 to {_MAX_NAME} characters.")
+    check_id(name, field)

@@ -1,6 +1,7 @@
 """Documents as passages in a store: whole, or in chunks that know their span. Shared by the two that search them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ from rag_embedder.chunking import chunk_spans
 from rag_embedder.encoder import Embedder
 from rag_embedder.errors import ConfigError, InvalidTextError
 from rag_embedder.index import IndexSettings
-from rag_embedder.retrievers.base import StoreOwner, check_document_text, content_id, digest
-from rag_embedder.search import AddReport, Found, MetadataFilter, Mode, SemanticSearch, check_mode
+from rag_embedder.retrievers.base import StoreOwner
+from rag_embedder.retrievers.entries import NewEntries, check_document_text, check_list, content_id, digest
+from rag_embedder.search import AddReport, Found, MetadataFilter, Mode, SemanticSearch, check_encoder, check_mode
 from rag_embedder.store import NewEntry, NewPart, Store, StoredItem
+from rag_embedder.store.json_values import check_id
 from rag_embedder.texts import check_text, check_texts
 from rag_embedder.types import Chunk, Document, Hit
 
@@ -31,6 +34,7 @@ class Passages(StoreOwner):
         chunk_tokens: int | None,
         chunk_overlap: int,
     ) -> None:
+        check_encoder(embedder)
         check_mode(mode)
         _check_chunking(chunk_tokens, chunk_overlap)
         self._embedder = embedder
@@ -49,26 +53,19 @@ class Passages(StoreOwner):
 
     def add(self, documents: Iterable[Document | str], *, show_progress: bool | None = None) -> AddReport:
         """Add or replace documents, all or none; see `KnowledgeRetriever.add`."""
-        if isinstance(documents, str | Document | Mapping):
-            raise InvalidTextError(
-                f"documents: got a bare {type(documents).__name__}; expected a list of Document or str. "
-                "Wrap it in a list. Nothing was added."
-            )
-        entries: dict[object, NewEntry] = {}
-        ids = []
+        check_list(documents, field="documents", expected="Document or str")
+        entries = NewEntries()
         for position, document in enumerate(documents):
             entry, has_own_id = self._entry(document, position)
-            ids.append(entry.id)
-            # Ids made from content may repeat, they mean the same text; ids given twice are refused further down.
-            entries[(position if has_own_id else None, entry.id)] = entry
-        report = self._search.add(list(entries.values()), show_progress=show_progress)
-        return AddReport(ids=tuple(ids), added=report.added, updated=report.updated, unchanged=report.unchanged)
+            entries.append(entry, has_own_id=has_own_id)
+        report = self._search.add(list(entries), show_progress=show_progress)
+        return replace(report, ids=tuple(entries.ids))
 
     def search(
         self, queries: Sequence[str], k: int, *, filter: MetadataFilter | None, mode: Mode | None
     ) -> list[list[Hit[Document | Chunk]]]:
         """Hits for non-empty queries, best first."""
-        rankings = self._search.search(queries, k, filter=filter, mode=mode or self._mode)
+        rankings = self._search.search(queries, k, filter=filter, mode=self._mode if mode is None else mode)
         return [passage_hits(ranking) for ranking in rankings]
 
     def iter_metadata(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -91,7 +88,7 @@ class Passages(StoreOwner):
             )
         text = check_document_text(document.text, field=f"documents[{position}].text")
         title = check_text(document.title, field=f"documents[{position}].title")
-        id_ = content_id(title, text) if document.id is None else document.id
+        id_ = content_id(title, text) if document.id is None else check_id(document.id, f"documents[{position}].id")
         payloads = self._payloads(title, text)
         parts = tuple(NewPart(payload, document.metadata) for payload in payloads)
         return NewEntry(id_, parts, digest(payloads, document.metadata)), document.id is not None
@@ -143,5 +140,9 @@ def _passage(item: StoredItem) -> Document | Chunk:
 def _check_chunking(chunk_tokens: int | None, chunk_overlap: int) -> None:
     if chunk_tokens is not None and (not isinstance(chunk_tokens, int) or chunk_tokens < 8):
         raise ConfigError(f"chunk_tokens: got {chunk_tokens!r}; expected None or an int of at least 8.")
-    if chunk_overlap < 0 or (chunk_tokens is not None and chunk_overlap >= chunk_tokens):
-        raise ConfigError(f"chunk_overlap: got {chunk_overlap!r}; expected 0 or more and less than chunk_tokens.")
+    if (
+        not isinstance(chunk_overlap, int)
+        or chunk_overlap < 0
+        or (chunk_tokens is not None and chunk_overlap >= chunk_tokens)
+    ):
+        raise ConfigError(f"chunk_overlap: got {chunk_overlap!r}; expected an int from 0 to less than chunk_tokens.")

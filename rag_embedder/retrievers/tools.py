@@ -9,8 +9,9 @@ from typing import Any
 from rag_embedder.encoder import Embedder
 from rag_embedder.errors import DuplicateIdError, InputError
 from rag_embedder.index import IndexSettings
-from rag_embedder.retrievers.base import StoreOwner, digest, in_thread, retrieve_non_empty
-from rag_embedder.search import AddReport, Found, MetadataFilter, Mode, SemanticSearch, check_mode
+from rag_embedder.retrievers.base import StoreOwner, in_thread, retrieve_non_empty
+from rag_embedder.retrievers.entries import digest, is_blank
+from rag_embedder.search import AddReport, Found, MetadataFilter, Mode, SemanticSearch, check_encoder, check_mode
 from rag_embedder.store import NewEntry, NewPart, Store, StoredItem
 from rag_embedder.texts import check_texts
 from rag_embedder.tool_schema import as_tool, tool_schema, tool_text
@@ -60,10 +61,11 @@ class ToolRetriever(StoreOwner):
         mode: Mode = "dense",
         pinned: Sequence[str] = (),
     ) -> None:
+        check_encoder(embedder)
         check_mode(mode)
         self._embedder = embedder
         self._mode: Mode = mode
-        self._pinned = tuple(check_texts(pinned, field="pinned"))
+        self._pinned = tuple(dict.fromkeys(check_texts(pinned, field="pinned")))
         self._originals: dict[str, object] = {}
         self._schema_tokens: tuple[int, int] | None = None
         store = Store.open(path)
@@ -109,7 +111,8 @@ class ToolRetriever(StoreOwner):
     ) -> list[Hit[Tool]]:
         """The `k` best tools for a request, best first, then the pinned ones that are not among them.
 
-        Each hit's `item.original` is the object that was added. An empty request finds the pinned tools only.
+        Each hit's `item.original` is the object that was added. An empty request finds the pinned tools only. Pinned
+        tools that come last have their cosine as score, or 0 where that is not what the others have (lexical, hybrid).
 
         Args:
             request: what the user wants, without instruction.
@@ -127,14 +130,13 @@ class ToolRetriever(StoreOwner):
     ) -> list[list[Hit[Tool]]]:
         """Hits for each request, in order; see `retrieve`."""
         asked = check_texts(requests, field="requests")
-
-        def retrieve(queries: list[str]) -> list[list[Found]]:
-            return self._search.search(queries, k, filter=filter, mode=mode or self._mode)
-
-        rankings = retrieve_non_empty(asked, retrieve)
+        chosen = self._mode if mode is None else mode
+        rankings = retrieve_non_empty(
+            asked, lambda queries: self._search.search(queries, k, filter=filter, mode=chosen)
+        )
         pinned = self._pinned_items()
         return [
-            self._hits([*ranking, *self._missing(request, ranking, pinned)])
+            self._hits([*ranking, *self._missing(request, ranking, pinned, chosen)])
             for request, ranking in zip(asked, rankings, strict=True)
         ]
 
@@ -169,12 +171,13 @@ class ToolRetriever(StoreOwner):
             raise InputError(f"pinned tools {absent} have not been added; add them first, or do not pin them.")
         return [item for item in items if item is not None]
 
-    def _missing(self, request: str, ranking: Sequence[Found], pinned: Sequence[StoredItem]) -> list[Found]:
+    def _missing(self, request: str, ranking: Sequence[Found], pinned: Sequence[StoredItem], mode: Mode) -> list[Found]:
         present = {found.item.id for found in ranking}
         items = [item for item in pinned if item.id not in present]
         if not items:
             return []
-        scores = self._search.scores(request, items) if request.strip() else [0.0] * len(items)
+        has_cosines = mode == "dense" and not is_blank(request)
+        scores = self._search.scores(request, items) if has_cosines else [0.0] * len(items)
         return [Found(item, score) for item, score in zip(items, scores, strict=True)]
 
     def _hits(self, ranking: Sequence[Found]) -> list[Hit[Tool]]:

@@ -6,9 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
-import kill_child
 import numpy as np
 import pytest
 
@@ -17,16 +17,29 @@ from rag_embedder.errors import StoreForkedError, StoreFullError
 from rag_embedder.index.catch_up import open_index
 from rag_embedder.index.faiss import FaissSettings
 from rag_embedder.store import START, Store
+from tests.rag_embedder import kill_child
 
 SOURCES = str(Path(rag_embedder.__file__).parents[1])
 TIME_LIMIT = 30.0
 
 
-def start_child(folder, log, seed, num_operations=1_000_000, prefix="p"):
+@contextmanager
+def child_writing(folder, log, seed, num_operations=1_000_000, prefix="p"):
+    """A running kill_child, gone at the end of the block."""
     words = [sys.executable, kill_child.__file__, folder, log, seed, num_operations, prefix]
-    return subprocess.Popen(
-        [str(word) for word in words], env={**os.environ, "PYTHONPATH": SOURCES}, stderr=subprocess.PIPE
-    )
+    with open(f"{log}.errors", "ab") as errors:
+        child = subprocess.Popen(
+            [str(word) for word in words], env={**os.environ, "PYTHONPATH": SOURCES}, stderr=errors
+        )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+def errors_of(log):
+    return Path(f"{log}.errors").read_text()
 
 
 def read_log(log):
@@ -38,7 +51,7 @@ def read_log(log):
 def wait_for_start(child, log, times):
     deadline = time.monotonic() + TIME_LIMIT
     while sum(line[0] == "start" for line in read_log(log)) < times:
-        assert child.poll() is None, child.stderr.read().decode()
+        assert child.poll() is None, errors_of(log)
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -81,13 +94,10 @@ def run_kills(tmp_path, rounds, seed):
     generator = random.Random(seed)
     state, num_seen, num_answered = {}, 0, 0
     for turn in range(1, rounds + 1):
-        child = start_child(folder, log, turn)
-        wait_for_start(child, log, turn)
-        time.sleep(generator.uniform(0, 0.25))
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        assert child.returncode == -signal.SIGKILL, child.stderr.read().decode()
-        child.stderr.close()
+        with child_writing(folder, log, turn) as child:
+            wait_for_start(child, log, turn)
+            time.sleep(generator.uniform(0, 0.25))
+        assert child.returncode == -signal.SIGKILL, errors_of(log)
         lines = read_log(log)
         answered = {line[1] for line in lines if line[0] == "answer"}
         open_end = None
@@ -119,52 +129,46 @@ def test_a_hundred_kills_on_one_folder_lose_nothing_that_was_answered(tmp_path):
 
 
 def test_two_writing_processes_lose_nothing_of_each_other(tmp_path):
-    children = [start_child(tmp_path / "kb", tmp_path / prefix, i + 1, 60, prefix) for i, prefix in enumerate("xy")]
-    for child in children:
-        _, errors = child.communicate(timeout=TIME_LIMIT)
-        assert child.returncode == 0, errors.decode()
+    folder = tmp_path / "kb"
+    with (
+        child_writing(folder, tmp_path / "x", 1, 60, "x") as one,
+        child_writing(folder, tmp_path / "y", 2, 60, "y") as two,
+    ):
+        assert one.wait(TIME_LIMIT) == 0, errors_of(tmp_path / "x")
+        assert two.wait(TIME_LIMIT) == 0, errors_of(tmp_path / "y")
     expected = {}
     for prefix in "xy":
         for line in read_log(tmp_path / prefix):
             if line[0] == "intent":
                 expected = after(expected, line[2], line[3], line[1])
-    with Store.open(tmp_path / "kb") as store:
+    with Store.open(folder) as store:
         assert found_in(store) == expected
         check_index(store)
         assert store.verify() == []
 
 
 def test_a_reading_process_sees_whole_batches_only(tmp_path):
-    child = start_child(tmp_path / "kb", tmp_path / "log", 1)
-    wait_for_start(child, tmp_path / "log", 1)
-    states = set()
-    with Store.open(tmp_path / "kb") as store:
+    log, seen = tmp_path / "log", set()
+    with child_writing(tmp_path / "kb", log, 1) as child, Store.open(tmp_path / "kb") as store:
+        wait_for_start(child, log, 1)
         space = kill_child.open_space(store)
         deadline = time.monotonic() + 1.0
         while time.monotonic() < deadline:
-            changes = store.changes(space, START)
-            states.add(changes.position)
-            # One state has either all rows of a batch that nobody replaced since, or none.
-            for operation, ids in unreplaced_batches(read_log(tmp_path / "log"), store.items(changes.numbers)):
-                assert ids == ids_of(tmp_path / "log", operation)
-    child.kill()
-    child.wait()
-    child.stderr.close()
-    assert len(states) > 3
-
-
-def unreplaced_batches(lines, items):
-    """Batches (operation, their ids found) that are the newest in `items`: nothing later can have replaced a part."""
-    newest = max((item.payload["operation"] for item in items.values()), default=None)
-    if newest is None:
-        return []
-    found = {item.id for item in items.values() if item.payload["operation"] == newest}
-    later = {each for line in lines if line[0] == "intent" and line[1] > newest for each in line[3]}
-    return [] if later & found or later else [(newest, found)]
-
-
-def ids_of(log, operation):
-    return next(set(line[3]) for line in read_log(log) if line[0] == "intent" and line[1] == operation)
+            seen.add(frozenset(map(bytes, store.changes(space, START).vectors)))
+    # Every vector follows from its operation and id, so the vectors say exactly which state was read.
+    state, whole_states = {}, {frozenset()}
+    for line in read_log(log):
+        if line[0] == "intent":
+            state = after(state, line[2], line[3], line[1])
+            whole_states.add(
+                frozenset(
+                    bytes(kill_child.vector_of(writer, each, part))
+                    for each, writer in state.items()
+                    for part in range(kill_child.num_parts(each))
+                )
+            )
+    assert len(seen) > 3
+    assert seen <= whole_states
 
 
 @pytest.fixture
@@ -186,9 +190,7 @@ def test_a_full_disk_adds_nothing_and_the_store_goes_on(tmp_path, file_limit):
         before = found_in(store)
         file_limit(400_000)
         with pytest.raises(StoreFullError, match="Nothing was added"):
-            for start in range(100):
-                kill_child.put(store, space, 2, [f"x{start}-{i}" for i in range(1000)])
-                before = found_in(store)
+            kill_child.put(store, space, 2, [f"x{i}" for i in range(10_000)])
         assert found_in(store) == before
         file_limit(None)
         kill_child.put(store, space, 3, ["a"])

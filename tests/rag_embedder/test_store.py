@@ -194,7 +194,7 @@ class TestSpaces:
         space = open_space(store)
         assert open_space(store) == space
         assert open_space(store, scenario="convsearch", fingerprint="other") != space
-        with pytest.raises(ModelMismatchError, match="ffffffffffff.*eeeeeeeeeeee"):
+        with pytest.raises(ModelMismatchError, match=r"ffffffffffff.*eeeeeeeeeeee"):
             open_space(store, fingerprint="e" * 64)
         with pytest.raises(ModelMismatchError, match="5 dimensions"):
             open_space(store, dim=5)
@@ -442,9 +442,12 @@ class TestDamage:
         whole = (path / "truth.db").read_bytes()
         for pages in range(1, len(whole) // 4096):
             (path / "truth.db").write_bytes(whole[: 4096 * pages - 1000])
-            with pytest.raises(StoreCorruptError), Store.open(path) as store:
-                store.changes(1, START)
-                store.items([1, 2, 3])
+            with pytest.raises(StoreCorruptError):
+                self.read_all(path)
+
+    def read_all(self, path):
+        with Store.open(path) as store:
+            return store.changes(1, START), store.items([1, 2, 3])
 
     def test_flipped_bits_are_never_silent(self, path):
         whole = (path / "truth.db").read_bytes()

@@ -1,0 +1,51 @@
+"""The quickstart fills five scenarios once, answers, and reuses what is on disk."""
+
+import pytest
+
+from rag_embedder.quickstart import run as quickstart
+from rag_embedder.types import Document, Tool
+
+
+@pytest.fixture
+def small_library(monkeypatch):
+    monkeypatch.setattr(
+        quickstart,
+        "module_documents",
+        lambda: [
+            Document("A queue for threads to exchange items.", id="queue"),
+            Document("Exact money.", id="decimal"),
+        ],
+    )
+    monkeypatch.setattr(
+        quickstart,
+        "function_tools",
+        lambda: [Tool("shutil.copytree", "Copy a directory tree."), Tool("math.sqrt", "Root.")],
+    )
+
+
+def test_all_scenarios_answer_and_a_second_run_reuses(embedder, small_library, tmp_path):
+    first = quickstart.run_quickstart(embedder, tmp_path / "data")
+    assert [section.scenario.split(":")[0] for section in first] == [
+        "knowledge",
+        "memory",
+        "demonstrations",
+        "tools",
+        "conversational search",
+    ]
+    assert not any(section.is_reused for section in first)
+    assert all(answer.hits for section in first for answer in section.answers)
+    second = quickstart.run_quickstart(embedder, tmp_path / "data")
+    assert all(section.is_reused for section in second)
+    for before, after in zip(first, second, strict=True):
+        assert before.num_items == after.num_items
+        for one, two in zip(before.answers, after.answers, strict=True):
+            assert [(hit.id, hit.score) for hit in one.hits] == [(hit.id, hit.score) for hit in two.hits]
+
+
+def test_a_half_filled_memory_is_filled_again(embedder, small_library, tmp_path):
+    (_, memory, *_) = quickstart.run_quickstart(embedder, tmp_path / "data")
+    with quickstart.MemoryRetriever(embedder, path=tmp_path / "data" / "memory") as opened:
+        opened.forget(memory.answers[0].request.split(":")[0])
+    (_, again, *_) = quickstart.run_quickstart(embedder, tmp_path / "data")
+    assert not again.is_reused
+    assert again.num_items == memory.num_items

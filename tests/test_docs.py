@@ -1,0 +1,53 @@
+"""Every Python block of the README runs, top to bottom, in one namespace, as a reader would try them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def python_blocks(text):
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_readme_snippets_run_and_print_what_they_say(minilm, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rag_embedder.encoder.Embedder.load", lambda *_, **__: minilm)
+    namespace = {"__name__": "readme"}
+    printed = []
+    for number, block in enumerate(python_blocks(README), start=1):
+        exec(compile(block, f"README.md block {number}", "exec"), namespace)
+        printed.append(capsys.readouterr().out)
+    encoder, knowledge, conversation, memory, demonstrations, tools, asynchronous = printed
+    assert "Transform this user request for fetching helpful tool descriptions: book a flight" in encoder
+    assert re.search(r"1 0\.\d+ oslo Oslo is the capital of Norway\.", knowledge)
+    assert conversation == "oslo\n"
+    assert "user: I am allergic to hazelnuts.\nassistant: Noted, no hazelnuts." in memory
+    assert demonstrations.endswith("I laughed from start to end.\n\n")
+    assert tools.startswith("True ")
+    assert int(tools.split()[1]) > 0
+    assert "'Oslo is the capital of Norway.', 'Bread is baked from flour, water and yeast.'" in asynchronous
+
+
+def test_readme_layout_names_what_exists():
+    layout = README.split("## Layout")[1].split("```")[1].strip().splitlines()
+    named = []
+    for line in layout:
+        folder = ROOT / "rag_embedder" if line.startswith("  ") else ROOT
+        named += [folder / name for name in re.split(r"\s{2,}", line.strip())[0].split()]
+    assert len(named) > 20
+    assert [str(path) for path in named if not path.exists()] == []
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`(tests/[\w/]+\.py)`", README))))
+def test_tests_that_the_readme_points_at_exist(path):
+    assert (ROOT / path).exists()
+
+
+def test_links_between_documents_lead_somewhere():
+    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
