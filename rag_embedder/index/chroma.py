@@ -120,12 +120,20 @@ class ChromaIndex:
             self._client = self._connect(chromadb)
             self._collection = self._open_collection()
             self._held = self._read_numbers()
+            if self._settings.host is not None and len(self._held):
+                self._doubt_server()
             self._small = self._read_small()
 
     def _stop(self) -> None:
         client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        if client is None:
+            return
+        client.close()
+        # Chroma 1.5 leaves the connections of its HTTP client open, and those of the admin client inside it.
+        for each in (client, getattr(client, "_admin_client", None)):
+            session = getattr(getattr(each, "_server", None), "_session", None)
+            if session is not None:
+                session.close()
 
     def _connect(self, chromadb: Any) -> Any:  # noqa: ANN401
         quiet = import_module("chromadb.config").Settings(anonymized_telemetry=False)
@@ -150,6 +158,20 @@ class ChromaIndex:
             self._client.delete_collection(name)
             collection = self._get_or_create(name, made_for)
         return collection
+
+    def _doubt_server(self) -> None:
+        """Empty a server's collection that another state of the truth has filled, such as one before a restore."""
+        if (self._collection.metadata or {}).get("generation", 0) == self._place.generation():
+            return
+        _LOG.warning("Chroma collection %s belongs to another state of the store; built again", self._collection.name)
+        self._collection.delete(ids=[str(n) for n in self._held.tolist()])
+        self._held = np.empty(0, np.int64)
+
+    def _mark_server(self) -> None:
+        # At the first change and again at the end: a truth restored from a backup that was taken before either has
+        # another generation. (A backup from in between is only told apart if this index was closed afterwards.)
+        made_for = {"fingerprint": self._place.fingerprint, "dim": self._place.dim}
+        self._collection.modify(metadata={**made_for, "generation": self._place.bump()})
 
     def _get_or_create(self, name: str, made_for: Mapping[str, object]) -> Any:  # noqa: ANN401
         # No embedding function: a stored one could load code named by the collection (chroma issue 7237).
@@ -212,8 +234,11 @@ class ChromaIndex:
     def _changing(self, doing: str) -> Iterator[None]:
         self._check_usable()
         with self._lock.writing(), _failures_named(doing):
-            if self._folder is not None and not self._dirty:
-                self._folder.mark_dirty()
+            if not self._dirty:
+                if self._folder is not None:
+                    self._folder.mark_dirty()
+                elif self._settings.host is not None:
+                    self._mark_server()
                 self._dirty = True
             yield
 
@@ -286,6 +311,9 @@ class ChromaIndex:
             if self._settings.host is None and self._folder is None:
                 with _failures_named("closing"):
                     self._client.delete_collection(self._collection.name)
+            if self._settings.host is not None and self._dirty:
+                with _failures_named("closing"):
+                    self._mark_server()
             self._stop()
             if self._folder is not None:
                 self._leave(self._folder)

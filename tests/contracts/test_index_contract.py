@@ -1,7 +1,11 @@
 """What every index back-end must do, run over each line of INDEXES."""
 
 import shutil
+import socket
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +20,41 @@ from rag_embedder.store import START, NewEntry, NewPart, Store
 DIM = 24
 
 
-@pytest.fixture(params=list(INDEXES))
+@pytest.fixture(scope="session")
+def chroma_port(tmp_path_factory):
+    """A Chroma server of our own on this machine, as long as the tests run."""
+    pytest.importorskip("chromadb", reason="chromadb is not installed")
+    program = shutil.which("chroma", path=str(Path(sys.executable).parent))
+    if program is None:
+        pytest.skip("the chroma server program is not installed beside this Python")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tmp_path_factory.mktemp("chroma-server")
+    words = [program, "run", "--path", str(folder), "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            _wait_for(port, server)
+            yield port
+        finally:
+            server.kill()
+
+
+def _wait_for(port, server):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert server.poll() is None, "the chroma server stopped"
+        with socket.socket() as connection:
+            if connection.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError("the chroma server does not answer")
+
+
+@pytest.fixture(params=[*INDEXES, "chroma server"])
 def settings(request):
+    if request.param == "chroma server":
+        return INDEXES["chroma"](host="127.0.0.1", port=request.getfixturevalue("chroma_port"))
     if request.param == "chroma":
         pytest.importorskip("chromadb", reason="chromadb is not installed")
     return resolve_index(request.param)
@@ -226,7 +263,8 @@ def test_a_damaged_cache_is_built_again(settings, tmp_path, damage):
     shelf.put(range(100), unit(100))
     shelf.close()
     damaged = damage_each_cache_file(settings, tmp_path / "kb", damage)
-    assert (damaged > 0) == (settings != resolve_index("flat"))
+    has_files = settings in (resolve_index("faiss"), resolve_index("chroma"))
+    assert (damaged > 0) == has_files
 
 
 def test_the_cache_of_another_store_is_not_believed(settings, tmp_path):
