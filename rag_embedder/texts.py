@@ -1,7 +1,7 @@
 """Checks what the caller passes as text, once, at the public boundary."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 
 from rag_embedder.errors import InvalidTextError
 
@@ -12,12 +12,16 @@ def check_texts(texts: Iterable[str], *, field: str = "texts") -> list[str]:
     """The texts as a list, in order; any iterable of str will do (a list, a generator, an array of strings).
 
     Raises:
-        InvalidTextError: for a bare string, an element that is not a string, or half of a surrogate pair;
-            the message names the position.
+        InvalidTextError: for a bare string, a set or mapping, an element that is not a string, or half of a surrogate
+            pair; the message names the position.
     """
     if isinstance(texts, (str, bytes)):
         raise InvalidTextError(
             f"{field}: got a bare {type(texts).__name__}; expected a list of str. Wrap it in a list: [text]."
+        )
+    if isinstance(texts, (Mapping, Set)):
+        raise InvalidTextError(
+            f"{field}: got {type(texts).__name__}, whose order says nothing; expected a list of str."
         )
     try:
         elements = iter(texts)

@@ -22,6 +22,8 @@ TOKENIZER_FILES = (
 )
 """The files a tokenizer may consist of; `save` copies those that exist."""
 
+_VOCABULARIES = ("vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
+
 
 @dataclass(frozen=True, slots=True)
 class TokenizedText:
@@ -66,6 +68,9 @@ class TextTokenizer:
         try:
             if (folder / "tokenizer.json").exists():
                 tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            elif not any((folder / name).exists() for name in _VOCABULARIES):
+                # transformers would make up an empty vocabulary, and every word would be the unknown one.
+                raise FileNotFoundError(f"none of tokenizer.json, {', '.join(_VOCABULARIES)} is there")
             else:
                 from transformers import AutoTokenizer
 
@@ -81,8 +86,8 @@ class TextTokenizer:
 
     @property
     def vocabulary_size(self) -> int:
-        """Number of ids, added tokens included."""
-        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+        """One more than the largest id, added tokens included; ids may have gaps."""
+        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
 
     def definition(self) -> str:
         """The whole tokenizer as JSON: part of the model's fingerprint."""

@@ -40,7 +40,7 @@ class Case:
     name: str
     open: Callable
     add: Callable
-    ask: Callable = lambda query: query  # noqa: E731
+    ask: Callable = lambda query: query
     item_type: type = Document
     options: dict = field(default_factory=dict)
     kind: str = "passage"
@@ -88,7 +88,6 @@ CASES = [
 ]
 
 
-
 def entry_id(hit):
     """The id under which the entry of a hit was added."""
     return hit.item.document_id if isinstance(hit.item, Chunk) else hit.id
@@ -115,11 +114,10 @@ class WordEncoder:
 
     def _encode(self, texts, scenario, role):
         rows = np.zeros((len(texts), self.dim), np.float32)
-        for row, text in zip(rows, texts, strict=True):
-            row += 0.1 * _direction(f"{self.salt}/{scenario}/{role}", self.dim)
-            for word in re.findall(r"\w+", text.lower()):
-                row += _direction(word, self.dim)
-            row /= np.linalg.norm(row)
+        for position, text in enumerate(texts):
+            words = [_direction(word, self.dim) for word in re.findall(r"\w+", text.lower())]
+            row = np.sum([0.1 * _direction(f"{self.salt}/{scenario}/{role}", self.dim), *words], axis=0)
+            rows[position] = row / np.linalg.norm(row)
         return rows
 
     def token_offsets(self, text):

@@ -27,6 +27,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def batch_tokens(self) -> int:
+        """Padded tokens of one pass that this engine does fastest."""
+        ...
+
+    @property
     def vocabulary_size(self) -> int:
         """Rows of the embedding table."""
         ...

@@ -1,6 +1,7 @@
 """The reference engine: a Hugging Face encoder on padded batches, in any precision torch offers."""
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from rag_embedder.errors import ConfigError, ModelLoadError, UntrustedModelError
 from rag_embedder.pooling import POOLINGS
 from rag_embedder.types import Vectors
 
+_LOADING = threading.Lock()
+"""transformers changes global state (torch's initialisers, its own logging) while it builds a model."""
+
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -24,7 +28,7 @@ class TransformersEngine:
     def __init__(self, model: PreTrainedModel, *, pooling: str, device: torch.device, dtype: torch.dtype) -> None:
         self._weights_hash = _hash_weights(model)
         model.eval()
-        model.to(device=device, dtype=dtype)
+        torch.nn.Module.to(model, device=device, dtype=dtype)
         self.model = model
         self._pool = POOLINGS[pooling]
         self._device = device
@@ -44,7 +48,8 @@ class TransformersEngine:
         target = resolve_device(device)
         if dtype not in _DTYPES:
             raise ConfigError(f"unknown dtype {dtype!r}; expected one of: {', '.join(_DTYPES)}.")
-        model = _load_model(folder, allow_pickle=allow_pickle)
+        with _LOADING:
+            model = _load_model(folder, allow_pickle=allow_pickle)
         return cls(model, pooling=pooling, device=target, dtype=_DTYPES[dtype])
 
     @property
@@ -58,9 +63,14 @@ class TransformersEngine:
         return str(self._device)
 
     @property
+    def batch_tokens(self) -> int:
+        """A GPU wants large batches; on a CPU small ones stay in the caches (benchmarks/encode_throughput.py)."""
+        return 1024 if self._device.type == "cpu" else 32_768
+
+    @property
     def vocabulary_size(self) -> int:
         """Rows of the embedding table."""
-        return int(self.model.get_input_embeddings().weight.shape[0])
+        return len(_embedding_table(self.model))
 
     def weights_hash(self) -> str:
         """Sha256 over the float32 weights by tensor name: the same for every file layout of one model."""
@@ -135,6 +145,12 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(wanted)
 
 
+def _embedding_table(model: PreTrainedModel) -> Tensor:
+    table = model.get_input_embeddings().weight
+    assert isinstance(table, Tensor)
+    return table
+
+
 def _hash_weights(model: PreTrainedModel) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
@@ -151,13 +167,15 @@ def _load_model(folder: Path, *, allow_pickle: bool) -> PreTrainedModel:
     transformers_logging.set_verbosity_error()
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        config.transformers_weights = None  # a config could name a pickled file there
         model, report = AutoModel.from_pretrained(
             str(folder),
             config=config,
             local_files_only=True,
             trust_remote_code=False,
-            use_safetensors=not allow_pickle,
+            use_safetensors=not allow_pickle or any(folder.glob("*.safetensors")),
             dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # refused below, with their names
             # Chosen here, so that a kernel named inside the model's own config is never fetched or run.
             attn_implementation=_attention_of(config),
             output_loading_info=True,
@@ -170,13 +188,17 @@ def _load_model(folder: Path, *, allow_pickle: bool) -> PreTrainedModel:
             transformers_logging.enable_progress_bar()
     # The pooler (BERT's tanh layer) is never used, so a checkpoint may come without it.
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
-    wrong = sorted(str(entry) for entry in report["mismatched_keys"])
+    wrong = sorted(_describe_shapes(*entry) for entry in report["mismatched_keys"])
     if missing or wrong:
         raise ModelLoadError(
             f"weights in {folder} do not fit its config.json: {len(missing)} tensors missing, {len(wrong)} of the "
             f"wrong shape (first: {', '.join((missing + wrong)[:10])}). Expected a complete encoder checkpoint."
         )
     return model
+
+
+def _describe_shapes(name: str, found: torch.Size, expected: torch.Size) -> str:
+    return f"{name} {tuple(found)} instead of {tuple(expected)}"
 
 
 def _attention_of(config: PretrainedConfig) -> str:
@@ -191,5 +213,9 @@ def _explain(folder: Path, error: Exception) -> ModelLoadError:
         return UntrustedModelError(
             f"{folder} needs code shipped with the model, which is never run here. Expected an architecture that "
             "transformers itself knows."
+        )
+    if "weights_only" in text:
+        return UntrustedModelError(
+            f"the pickled weights in {folder} hold more than tensors and were not read; expected model.safetensors."
         )
     return ModelLoadError(f"cannot load the model in {folder}: {type(error).__name__}: {text[:300]}")

@@ -311,10 +311,12 @@ class ChromaIndex:
             if self._settings.host is None and self._folder is None:
                 with _failures_named("closing"):
                     self._client.delete_collection(self._collection.name)
-            if self._settings.host is not None and self._dirty:
-                with _failures_named("closing"):
-                    self._mark_server()
-            self._stop()
+            try:
+                if self._settings.host is not None and self._dirty:
+                    with _failures_named("closing"):
+                        self._mark_server()
+            finally:
+                self._stop()
             if self._folder is not None:
                 self._leave(self._folder)
 

@@ -37,7 +37,7 @@ def check_list(items: object, *, field: str, expected: str) -> None:
     """
     if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
         raise InvalidTextError(
-            f"{field}: got a bare {type(items).__name__}; expected a list of {expected}. Wrap it in a list: [item]. "
+            f"{field}: got {type(items).__name__}; expected a list of {expected}. Wrap a single one in a list: [item]. "
             "Nothing was added."
         )
 

@@ -10,7 +10,7 @@ from rag_embedder.encoder import Embedder
 from rag_embedder.errors import DuplicateIdError, InputError
 from rag_embedder.index import IndexSettings
 from rag_embedder.retrievers.base import StoreOwner, in_thread, retrieve_non_empty
-from rag_embedder.retrievers.entries import digest, is_blank
+from rag_embedder.retrievers.entries import check_list, digest, is_blank
 from rag_embedder.search import AddReport, Found, MetadataFilter, Mode, SemanticSearch, check_encoder, check_mode
 from rag_embedder.store import NewEntry, NewPart, Store, StoredItem
 from rag_embedder.texts import check_texts
@@ -89,11 +89,7 @@ class ToolRetriever(StoreOwner):
 
     def update(self, tools: Iterable[object], *, show_progress: bool | None = None) -> AddReport:
         """As `add`, but tells which tools were new, changed and unchanged."""
-        if isinstance(tools, str | Mapping | Tool) or not isinstance(tools, Iterable):
-            raise InputError(
-                f"tools: got a bare {type(tools).__name__}; expected a list of tools. Wrap it in a list: [tool]. "
-                "Nothing was added."
-            )
+        check_list(tools, field="tools", expected="tools")
         recognised = [_recognise(tool, position) for position, tool in enumerate(tools)]
         seen: dict[str, int] = {}
         for position, tool in enumerate(recognised):

@@ -1,0 +1,15 @@
+"""The on-disk format of a model: Sentence-Transformers layout plus `rag_embedder.json`; also reads plain layouts.
+
+rag_embedder.json                 format, name, training state, scenarios, sha256 of what decides the vectors
+modules.json                      Transformer, Pooling, Normalize
+sentence_bert_config.json         max_seq_length
+config_sentence_transformers.json prompts: query, document, <scenario>_query, <scenario>_document
+1_Pooling/config.json             how token states become one vector
+config.json, model.safetensors, tokenizer.json ...
+"""
+
+from rag_embedder.model_folder.saving import write_folder
+from rag_embedder.model_folder.settings import ModelSettings, read_settings
+from rag_embedder.model_folder.weights import check_weights
+
+__all__ = ["ModelSettings", "check_weights", "read_settings", "write_folder"]

@@ -1,0 +1,131 @@
+"""Writes a complete model folder that `Embedder.load` and plain Sentence-Transformers read."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rag_embedder.errors import ConfigError
+from rag_embedder.model_folder.checksums import checksums_of
+from rag_embedder.model_folder.json_files import read_json, write_json
+from rag_embedder.model_folder.modules import POOLING_FLAGS
+from rag_embedder.model_folder.settings import FORMAT, OUR_FILE, ModelSettings
+from rag_embedder.scenario import Scenario
+from rag_embedder.tokenizer import TOKENIZER_FILES
+
+_NOT_COPIED = (
+    "auto_map",  # names code files that are not copied
+    "_attn_implementation",
+    "_attn_implementation_internal",
+    "attn_implementation",
+    "torch_dtype",
+    "transformers_weights",
+)
+"""Keys of config.json that are about how the source was stored or run, not about the model."""
+
+
+def write_folder(
+    target: Path,
+    settings: ModelSettings,
+    *,
+    source: Path,
+    dim: int,
+    write_weights: Callable[[Path], None],
+) -> None:
+    """Write a complete folder beside `target` and move it into place: a kill leaves the old state or the new one.
+
+    `source` gives config.json and the tokenizer; `write_weights` is called with the path of model.safetensors.
+
+    Raises:
+        ConfigError: if `target` exists and is not an empty folder.
+    """
+    _check_free(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        for name in TOKENIZER_FILES:
+            if (source / name).exists():
+                shutil.copyfile(source / name, temporary / name)
+        _write_config(source, temporary)
+        _write_sentence_transformers_files(temporary, settings, dim)
+        write_weights(temporary / "model.safetensors")
+        _write_our_file(temporary, settings)
+        temporary.chmod(0o755)
+        _move(temporary, target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def prompts_of(scenarios: Mapping[str, Scenario]) -> dict[str, str]:
+    """Sentence-Transformers prompts: `<scenario>_query`, `<scenario>_document`, and `query`, `document` for "qa"."""
+    default = scenarios.get("qa") or next(iter(scenarios.values()))
+    prompts = {"query": default.query_instruction, "document": default.document_instruction}
+    for scenario in scenarios.values():
+        prompts[f"{scenario.name}_query"] = scenario.query_instruction
+        prompts[f"{scenario.name}_document"] = scenario.document_instruction
+    return prompts
+
+
+def _check_free(target: Path) -> None:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(
+            f"{target} already exists and is not an empty folder; expected a new path. Nothing was written."
+        )
+
+
+def _move(temporary: Path, target: Path) -> None:
+    if target.exists():
+        _check_free(target)
+        target.rmdir()
+    try:
+        os.replace(temporary, target)
+    except OSError:
+        _check_free(target)  # another save to the same place was faster
+        raise
+
+
+def _write_config(source: Path, folder: Path) -> None:
+    config = {key: value for key, value in read_json(source / "config.json").items() if key not in _NOT_COPIED}
+    # transformers loads weights in the precision that is stated here, and ours are written in float32.
+    write_json(folder / "config.json", {**config, "dtype": "float32"})
+
+
+def _write_sentence_transformers_files(folder: Path, settings: ModelSettings, dim: int) -> None:
+    # Module types and keys of Sentence-Transformers 2: every later version reads them too.
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    write_json(
+        folder / "modules.json",
+        [
+            {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for index, (path, kind) in enumerate(modules)
+        ],
+    )
+    write_json(
+        folder / "sentence_bert_config.json",
+        {"max_seq_length": settings.max_length, "do_lower_case": settings.lower_case},
+    )
+    pooling = {flag: settings.pooling == name for flag, name in POOLING_FLAGS.items()}
+    write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": dim, **pooling})
+    (folder / "2_Normalize").mkdir()
+    write_json(
+        folder / "config_sentence_transformers.json",
+        {"prompts": prompts_of(settings.scenarios), "default_prompt_name": None, "similarity_fn_name": "cosine"},
+    )
+
+
+def _write_our_file(folder: Path, settings: ModelSettings) -> None:
+    write_json(
+        folder / OUR_FILE,
+        {
+            "format": FORMAT,
+            "name": settings.name,
+            "training_state": settings.training_state,
+            "scenarios": {
+                scenario.name: {"query": scenario.query_instruction, "document": scenario.document_instruction}
+                for scenario in settings.scenarios.values()
+            },
+            "sha256": checksums_of(folder),
+        },
+    )
