@@ -1,5 +1,6 @@
 """Long text to chunks of at most so many tokens, as character spans of the original text."""
 
+import math
 from collections.abc import Sequence
 
 _SNAP_BACK = 16
@@ -11,6 +12,8 @@ def chunk_spans(
 ) -> list[tuple[int, int]]:
     """Character spans (start, end) of the chunks of `text`, in order; none if the text has no tokens.
 
+    As few chunks as the limit allows, of about equal length: a last chunk of three words would match everything.
+
     Args:
         text: the text as given; `text[start:end]` is a chunk, whatever the tokenizer does to case and accents.
         offsets: the span of every token, from the model's own tokenizer.
@@ -20,6 +23,17 @@ def chunk_spans(
     """
     # Two borders may move back for each chunk; a third of the stride is left, so the number of chunks stays bounded.
     reach = min(_SNAP_BACK, (chunk_tokens - overlap_tokens) // 3)
+    count = len(_spans(text, offsets, chunk_tokens, overlap_tokens, reach))
+    if count < 2:
+        return _spans(text, offsets, chunk_tokens, overlap_tokens, reach)
+    even = math.ceil((len(offsets) - overlap_tokens) / count) + overlap_tokens + reach
+    return _spans(text, offsets, min(chunk_tokens, even), overlap_tokens, reach)
+
+
+def _spans(
+    text: str, offsets: Sequence[tuple[int, int]], chunk_tokens: int, overlap_tokens: int, reach: int
+) -> list[tuple[int, int]]:
+    """Chunks of at most `chunk_tokens`, each as long as it may be."""
     spans: list[tuple[int, int]] = []
     first = 0
     while first < len(offsets):

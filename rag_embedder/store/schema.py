@@ -20,6 +20,7 @@ _TABLES = (
     "CREATE TABLE item(n INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, scope TEXT NOT NULL, id TEXT NOT NULL,"
     " part INTEGER NOT NULL, payload TEXT NOT NULL, metadata TEXT NOT NULL, digest TEXT NOT NULL, crc INTEGER NOT NULL,"
     " UNIQUE(kind, scope, id, part))",
+    "CREATE INDEX item_by_kind ON item(kind)",
     "CREATE INDEX item_by_scope ON item(kind, scope)",
     "CREATE TABLE vector(seq INTEGER PRIMARY KEY AUTOINCREMENT, space INTEGER NOT NULL, n INTEGER NOT NULL,"
     " crc INTEGER NOT NULL, vec BLOB NOT NULL)",

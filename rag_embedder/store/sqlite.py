@@ -39,7 +39,8 @@ class Store:
             StoreFormatError: if the path is something else, or of a newer format.
             StoreCorruptError: if a part of the store is missing or unreadable.
         """
-        where = Path(path) if path is not None else None
+        # Absolute, because connections and caches are opened later, perhaps after a change of the working folder.
+        where = Path(path).expanduser().absolute() if path is not None else None
         shown = str(where) if where is not None else "(memory)"
         with translated(shown):
             expected = folder.prepare(where) if where is not None else None

@@ -91,3 +91,13 @@ def test_spans_of_a_real_tokenizer_are_those_of_the_given_text(embedder, text):
     seen = "".join(text[start:end] for start, end in spans)
     assert seen.replace(" ", "") == text.replace(" ", "")
     assert len(spans) >= len(offsets) / 16
+
+
+def test_a_text_just_over_the_limit_is_halved_not_trimmed():
+    text = " ".join(["word"] * 205)
+    offsets = [(5 * i, 5 * i + 4) for i in range(205)]
+    spans = chunk_spans(text, offsets, chunk_tokens=200)
+    lengths = [len(text[start:end].split()) for start, end in spans]
+    assert sum(lengths) == 205
+    assert len(lengths) == 2
+    assert min(lengths) > 80

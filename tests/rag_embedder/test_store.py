@@ -494,3 +494,28 @@ class TestBackup:
             store.backup(tmp_path / "copy")
         with Store.open(tmp_path / "copy") as copy:
             assert [item.id for item in copy.iter_items("passage")] == ["a"]
+
+
+def test_a_relative_path_still_works_after_a_change_of_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Store.open("kb") as store:
+        monkeypatch.chdir("/")
+        open_space(store)
+        assert store.path == tmp_path / "kb"
+        assert store.cache_folder == tmp_path / "kb" / "cache"
+        assert len(store.spaces()) == 1
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with Store.open("~/kb") as store:
+        assert store.path == tmp_path / "kb"
+
+
+def test_the_newest_item_of_a_kind_is_found_without_reading_all(tmp_path):
+    with Store.open(tmp_path / "kb") as store, store._connections.read() as connection:
+        plan = connection.execute(
+            "EXPLAIN QUERY PLAN SELECT n FROM item WHERE kind = ? ORDER BY n DESC LIMIT 1", ["p"]
+        ).fetchall()
+    assert "item_by_kind" in str(plan)
+    assert "TEMP B-TREE" not in str(plan)
