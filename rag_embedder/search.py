@@ -1,7 +1,6 @@
 """The one path every retriever uses: encode, store, index, and back from vectors to stored items."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from rag_embedder.filters import compile_filter
 from rag_embedder.fusion import reciprocal_rank_fusion
 from rag_embedder.index import IndexSettings, resolve_index
 from rag_embedder.index.catch_up import open_index, refresh
-from rag_embedder.lexical import BM25Index
+from rag_embedder.lexical_cache import LexicalCache
 from rag_embedder.protocols import Neighbours, TextEncoder
 from rag_embedder.registry import unknown_name
 from rag_embedder.store import NewEntry, Store, StoredItem
@@ -26,9 +25,6 @@ MAX_K = 10_000
 
 _FUSION_DEPTH = 100
 """How deep each ranking is read before fusion."""
-
-_WORD_INDEXES = 64
-"""How many scopes keep a BM25 index; the one used longest ago goes first."""
 
 _ENCODED_AT_ONCE = 1024
 """How many items that lack a vector are encoded before they are committed."""
@@ -52,15 +48,6 @@ class AddReport:
     added: tuple[str, ...]
     updated: tuple[str, ...]
     unchanged: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _WordIndex:
-    """BM25 over the items `numbers` (n,) of one scope, right at the store's `clock`."""
-
-    clock: int
-    numbers: Numbers
-    index: BM25Index
 
 
 class SemanticSearch:
@@ -96,7 +83,6 @@ class SemanticSearch:
         self._kind = kind
         self._scenario = scenario
         self._render = render
-        self._words = words or render
         self._space = store.open_space(
             kind=kind,
             scenario=scenario,
@@ -106,8 +92,7 @@ class SemanticSearch:
         )
         self._index, self._position = open_index(settings, store, self._space)
         self._lock = threading.Lock()
-        self._lexical: OrderedDict[str | None, _WordIndex] = OrderedDict()
-        self._lexical_lock = threading.Lock()
+        self._lexical = LexicalCache(store, kind, words or render)
         self._is_closed = False
         self._clock = -1
         self._complete_to = 0
@@ -234,7 +219,7 @@ class SemanticSearch:
         dense = [] if vectors is None else self._index.search(vectors, depth, allowed=allowed)
         if mode == "dense":
             return dense
-        lexical = self._bm25(scope).search(queries, depth, allowed=allowed)
+        lexical = self._lexical.index(scope).search(queries, depth, allowed=allowed)
         if mode == "lexical":
             return lexical
         return [reciprocal_rank_fusion(pair, k) for pair in zip(dense, lexical, strict=True)]
@@ -262,27 +247,6 @@ class SemanticSearch:
             self._complete_to = missing[-1].n
         if newest:
             self._complete_to = max(self._complete_to, newest[0].n)
-
-    def _bm25(self, scope: str | None) -> BM25Index:
-        # One index per scope: word statistics of one user's memories must not show in another's scores.
-        with self._lexical_lock:
-            clock = self._store.clock()
-            cached = self._lexical.get(scope)
-            if cached is None or cached.clock != clock:
-                cached = self._current_words(scope, clock, cached)
-                self._lexical[scope] = cached
-                if len(self._lexical) > _WORD_INDEXES:
-                    self._lexical.popitem(last=False)
-            self._lexical.move_to_end(scope)
-            return cached.index
-
-    def _current_words(self, scope: str | None, clock: int, cached: _WordIndex | None) -> _WordIndex:
-        # Items never change under their number: as long as the numbers are the same, so are the texts.
-        if cached is not None and np.array_equal(cached.numbers, self._store.select(self._kind, scope=scope)):
-            return _WordIndex(clock, cached.numbers, cached.index)
-        items = list(self._store.iter_items(self._kind, scope=scope))
-        numbers = np.array([item.n for item in items], dtype=np.int64)
-        return _WordIndex(clock, numbers, BM25Index(numbers, [self._words(item.payload) for item in items]))
 
 
 def check_k(k: object) -> None:

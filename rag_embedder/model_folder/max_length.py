@@ -28,9 +28,9 @@ def max_positions(folder: Path, config: Mapping[str, Any]) -> int:
     positions = config.get("max_position_embeddings")
     if positions is None:
         return _UNSTATED
-    padding = config.get("pad_token_id", 1)
-    if config["model_type"] in _PAD_SHIFTED and isinstance(positions, int) and isinstance(padding, int):
-        positions -= padding + 1
+    if config["model_type"] in _PAD_SHIFTED and isinstance(positions, int):
+        padding = config.get("pad_token_id")
+        positions -= (padding if isinstance(padding, int) else 1) + 1
     return _checked(positions, folder / "config.json", "max_position_embeddings")
 
 

@@ -171,13 +171,13 @@ def test_word_statistics_are_kept_while_only_others_write(watched, store):
     search = open_search(watched, store)
     search.add([entry("a cat", scope="ann"), entry("a dog", scope="bob")])
     assert found(search, "cat", mode="lexical", scope="ann") == ["a cat"]
-    index = search._lexical["ann"].index
+    index = search._lexical.index("ann")
     search.add([entry("cat cat cat", scope="bob")])
     assert found(search, "cat", mode="lexical", scope="ann") == ["a cat"]
-    assert search._lexical["ann"].index is index
+    assert search._lexical.index("ann") is index
     search.add([entry("cat", scope="ann")])
     assert found(search, "cat", mode="lexical", scope="ann") == ["a cat", "cat"]
-    assert search._lexical["ann"].index is not index
+    assert search._lexical.index("ann") is not index
 
 
 def test_word_indexes_of_many_scopes_do_not_pile_up(watched, store):
@@ -185,9 +185,9 @@ def test_word_indexes_of_many_scopes_do_not_pile_up(watched, store):
     search.add([entry("a cat", scope=f"user{n}") for n in range(80)])
     for n in range(80):
         assert found(search, "cat", mode="lexical", scope=f"user{n}") == ["a cat"]
-    assert len(search._lexical) == 64
-    assert "user79" in search._lexical
-    assert "user0" not in search._lexical
+    assert len(search._lexical._built) == 64
+    assert "user79" in search._lexical._built
+    assert "user0" not in search._lexical._built
 
 
 def test_scores_and_vectors_of_a_deleted_item_are_zero(watched, store):
