@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import importlib.util
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def locate(path_or_hub_id: str | Path | None, *, allow_pickle: bool = False) -> 
         raise ModelLoadError(
             f"model: got {path_or_hub_id!r}; expected a folder or a hub id such as 'BAAI/llm-embedder'."
         )
-    folder = Path(path_or_hub_id).expanduser()
+    folder = Path(os.path.expanduser(path_or_hub_id))  # Path.expanduser raises for an unknown user
     if folder.is_dir():
         return ModelSource(folder=folder, name=folder.resolve().name)
     if folder.is_file():

@@ -42,7 +42,7 @@ def test_every_line_resolves_to_a_class_or_function(path, name):
 def test_a_misspelt_name_is_answered_with_the_known_ones(path):
     registry = REGISTRIES[path]
     known = next(iter(registry))
-    with pytest.raises(ConfigError, match=f"unknown .*expected one of: {', '.join(registry)}.*mean '{known}'"):
+    with pytest.raises(ConfigError, match=rf"unknown .*expected one of: {', '.join(registry)}.*mean '{known}'"):
         registry[known + "x"]
 
 
@@ -51,5 +51,5 @@ def test_a_line_that_leads_nowhere_fails_when_it_is_used_and_not_before():
     assert list(registry) == ["gone", "there"]
     assert len(registry) == 2
     assert registry["there"] is rag_embedder.Hit
-    with pytest.raises(ModuleNotFoundError, match="nowhere"):
+    with pytest.raises(ModuleNotFoundError, match=r"nowhere"):
         registry["gone"]

@@ -61,7 +61,7 @@ def test_an_error_reaches_every_caller_of_its_pass_and_no_other():
     futures = run_while_busy(model, [[[1]], [[2]], [[13]], [[3]]])
     assert futures[0].result().tolist() == [[1]]
     for future in futures[1:]:
-        with pytest.raises(RuntimeError, match="the model broke"):
+        with pytest.raises(RuntimeError, match=r"the model broke"):
             future.result()
 
 
@@ -69,7 +69,7 @@ def test_the_model_can_be_used_after_an_error():
     model = Model(fails_on=13)
     model.go_on.set()
     batcher = MicroBatcher(model)
-    with pytest.raises(RuntimeError, match="the model broke"):
+    with pytest.raises(RuntimeError, match=r"the model broke"):
         batcher.run([[13]])
     assert batcher.run([[4]]).tolist() == [[4]]
 

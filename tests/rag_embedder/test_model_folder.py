@@ -71,7 +71,7 @@ def test_pooling_is_read_from_a_version_6_mode(folder, mode, pooling, as_list):
 def test_an_unsupported_pooling_is_refused_with_its_file(folder, config, what):
     make_sentence_transformer(folder)
     write_json(folder / "1_Pooling" / "config.json", config)
-    with pytest.raises(ModelLoadError, match=f"1_Pooling/config.json .*{what}"):
+    with pytest.raises(ModelLoadError, match=rf"1_Pooling/config.json .*{what}"):
         read_settings(folder)
 
 
@@ -87,14 +87,14 @@ def test_an_unsupported_pooling_is_refused_with_its_file(folder, config, what):
 def test_unsupported_modules_are_refused(folder, modules, what):
     make_sentence_transformer(folder)
     write_json(folder / "modules.json", [{"path": path, "type": f"x.{kind}"} for path, kind in modules])
-    with pytest.raises(ModelLoadError, match=f"modules.json .*{what}"):
+    with pytest.raises(ModelLoadError, match=rf"modules.json .*{what}"):
         read_settings(folder)
 
 
 @pytest.mark.parametrize("content", ["{}", "[1]", '[{"type": "x.Pooling"}]', "", "[" * 100_000])
 def test_broken_modules_are_refused(folder, content):
     (folder / "modules.json").write_text(content)
-    with pytest.raises(ModelLoadError, match="modules.json"):
+    with pytest.raises(ModelLoadError, match=r"modules.json"):
         read_settings(folder)
 
 
@@ -166,7 +166,7 @@ def test_no_prompts_mean_no_instructions(folder):
 def test_senseless_prompts_are_refused(folder, prompts):
     make_sentence_transformer(folder)
     write_json(folder / "config_sentence_transformers.json", {"prompts": prompts})
-    with pytest.raises(ModelLoadError, match="config_sentence_transformers.json: prompt"):
+    with pytest.raises(ModelLoadError, match=r"config_sentence_transformers.json: prompt"):
         read_settings(folder)
 
 
@@ -176,14 +176,14 @@ def test_senseless_prompts_are_refused(folder, prompts):
 def test_senseless_scenarios_of_our_own_file_are_refused(folder, scenarios):
     make_sentence_transformer(folder)
     write_json(folder / "rag_embedder.json", {"format": 1, "scenarios": scenarios})
-    with pytest.raises(ModelLoadError, match="rag_embedder.json: scenarios"):
+    with pytest.raises(ModelLoadError, match=r"rag_embedder.json: scenarios"):
         read_settings(folder)
 
 
 def test_a_newer_format_asks_for_an_upgrade(folder):
     make_sentence_transformer(folder)
     write_json(folder / "rag_embedder.json", {"format": 2})
-    with pytest.raises(ModelLoadError, match="has format 2; this version reads 1. Upgrade"):
+    with pytest.raises(ModelLoadError, match=r"has format 2; this version reads 1. Upgrade"):
         read_settings(folder)
 
 
@@ -202,13 +202,13 @@ def test_a_broken_config_is_refused_with_its_path(folder, content, what):
         (folder / "config.json").unlink()
     else:
         (folder / "config.json").write_text(content)
-    with pytest.raises(ModelLoadError, match=f"{folder.name}/config.json.*{what}"):
+    with pytest.raises(ModelLoadError, match=rf"{folder.name}/config.json.*{what}"):
         read_settings(folder)
 
 
 def test_an_adapter_is_refused_with_the_remedy(folder):
     write_json(folder / "adapter_config.json", {"peft_type": "LORA"})
-    with pytest.raises(ModelLoadError, match="PEFT adapter.*merge_and_unload"):
+    with pytest.raises(ModelLoadError, match=r"PEFT adapter.*merge_and_unload"):
         read_settings(folder)
 
 
@@ -223,5 +223,5 @@ def test_checksums_find_a_changed_or_missing_file_and_ignore_others(folder):
     with pytest.raises(ModelLoadError, match=r"vocab.txt has sha256 .*damaged or changed"):
         verify_checksums(folder, recorded, recorded_in="rag_embedder.json")
     (folder / "vocab.txt").unlink()
-    with pytest.raises(ModelLoadError, match="vocab.txt is missing"):
+    with pytest.raises(ModelLoadError, match=r"vocab.txt is missing"):
         verify_checksums(folder, recorded, recorded_in="rag_embedder.json")

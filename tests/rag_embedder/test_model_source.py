@@ -90,27 +90,27 @@ def test_whatever_the_download_raises_is_a_model_load_error(hub, error):
 
 def test_offline_mode_is_respected_and_said(hub, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelLoadError, match="HF_HUB_OFFLINE is set"):
+    with pytest.raises(ModelLoadError, match=r"HF_HUB_OFFLINE is set"):
         locate("owner/name")
     assert [local for _, local, _ in hub.calls] == [True]
 
 
 @pytest.mark.parametrize("text", ["nowhere", "/nowhere/model", "a/b/c", "a b/c", "a--b/c", "a/b..c", "../x", "~x/y/z"])
 def test_what_is_neither_a_folder_nor_a_hub_id_is_refused_without_asking_the_hub(hub, text):
-    with pytest.raises(ModelLoadError, match="no model folder at .* is not a hub id"):
+    with pytest.raises(ModelLoadError, match=r"no model folder at .* is not a hub id"):
         locate(text)
     assert hub.calls == []
 
 
 @pytest.mark.parametrize("value", [5, "", b"x", ["a/b"]])
 def test_something_that_is_no_path_is_refused(value):
-    with pytest.raises(ModelLoadError, match="expected a folder or a hub id"):
+    with pytest.raises(ModelLoadError, match=r"expected a folder or a hub id"):
         locate(value)
 
 
 def test_a_file_is_refused(tmp_path):
     (tmp_path / "model.safetensors").touch()
-    with pytest.raises(ModelLoadError, match="model.safetensors is a file; expected a model folder"):
+    with pytest.raises(ModelLoadError, match=r"model.safetensors is a file; expected a model folder"):
         locate(tmp_path / "model.safetensors")
 
 

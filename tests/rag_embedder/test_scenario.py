@@ -50,7 +50,7 @@ def test_instruction_is_chosen_by_role():
 
 @pytest.mark.parametrize("name", ["", "a b", "_x", "a/b", "x" * 65, "é", "qa\n", None, 3])
 def test_a_name_that_could_not_be_a_file_or_prompt_name_is_refused(name):
-    with pytest.raises(ConfigError, match="scenario name"):
+    with pytest.raises(ConfigError, match=r"scenario name"):
         Scenario(name)
 
 
@@ -61,5 +61,5 @@ def test_an_instruction_that_is_not_text_is_refused(instruction):
 
 
 def test_an_instruction_with_a_lone_surrogate_is_refused():
-    with pytest.raises(ConfigError, match="the query instruction holds a lone surrogate"):
+    with pytest.raises(ConfigError, match=r"the query instruction holds a lone surrogate"):
         Scenario("x", "\ud800")

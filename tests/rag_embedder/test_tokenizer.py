@@ -101,7 +101,7 @@ def test_a_folder_without_a_vocabulary_is_refused_instead_of_reading_every_word_
 @pytest.mark.parametrize("content", ["", "{}", "{", "\0"])
 def test_a_damaged_tokenizer_file_is_refused(tmp_path, content):
     (tmp_path / "tokenizer.json").write_text(content)
-    with pytest.raises(ModelLoadError, match="no readable tokenizer"):
+    with pytest.raises(ModelLoadError, match=r"no readable tokenizer"):
         TextTokenizer.from_folder(tmp_path, max_length=32)
 
 

@@ -1,0 +1,1 @@
+"""Speed and quality, each a command; the figures are in docs/log.md."""
