@@ -4,6 +4,8 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is first imported
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Tiny models gain nothing from threads, and on a busy machine every parallel loop waits for a free core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import ipaddress
 import socket
