@@ -98,10 +98,10 @@ class TestVectors:
     @pytest.mark.parametrize("unit", ["a", "ab cd ", "漢"])
     def test_a_million_characters_take_seconds_and_are_counted(self, fresh, unit):
         text = unit * (1_000_000 // len(unit))
-        start = time.perf_counter()
+        start = time.process_time()  # of this process alone: the machine may be busy
         with pytest.warns(TruncationWarning) if unit != "a" else warnings.catch_warnings():
             vectors = fresh.encode_documents([text])
-        assert time.perf_counter() - start < 5
+        assert time.process_time() - start < 5
         assert vectors.shape == (1, fresh.dim)
 
     def test_bfloat16_on_the_cpu_stays_near_float32(self, minilm):
