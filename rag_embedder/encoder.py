@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import sys
 import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NoReturn
 
 import numpy as np
 from tqdm import tqdm
@@ -250,6 +251,12 @@ class Embedder:
             write_weights=self._engine.write_weights,
         )
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an Embedder cannot be pickled or copied: it holds a model and locks. Share it between threads, and load "
+            "it again in another process: Embedder.load(...)."
+        )
+
     def __repr__(self) -> str:
         return (
             f"Embedder({self.name!r}, dim={self.dim}, max_length={self.max_length}, "
@@ -313,8 +320,17 @@ class Embedder:
             warnings.warn(
                 f"{summary}; their ends are not encoded. This is said once; num_truncated keeps counting.",
                 TruncationWarning,
-                stacklevel=4,
+                stacklevel=_frames_of_this_package(),
             )
+
+
+def _frames_of_this_package() -> int:
+    """The `stacklevel` with which a warning of the caller points at the first line outside this package."""
+    package = str(Path(__file__).parent)
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _check_on_truncate(on_truncate: OnTruncate) -> OnTruncate:

@@ -1,5 +1,6 @@
 """Concurrent small requests share one pass through the model."""
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -25,12 +26,18 @@ class MicroBatcher:
 
     def __init__(self, encode: Callable[[Sequence[TokenIds]], Vectors]) -> None:
         self._encode = encode
+        self._restart()
+
+    def _restart(self) -> None:
+        self._pid = os.getpid()
         self._waiting: list[_Request] = []
         self._waiting_lock = threading.Lock()
         self._model_lock = threading.Lock()
 
     def run(self, token_ids: Sequence[TokenIds]) -> Vectors:
         """Vectors of the caller's texts, (n, dim); errors of the model surface in every caller they concern."""
+        if self._pid != os.getpid():
+            self._restart()  # forked: the parent's threads may have held the locks, and are not here to let go
         request = _Request(token_ids)
         with self._waiting_lock:
             self._waiting.append(request)

@@ -255,10 +255,15 @@ def check_k(k: object) -> None:
         raise InputError(f"k: got {k!r}; expected an int from 1 to {MAX_K}.")
 
 
-def check_encoder(encoder: object) -> None:
-    """Raise ConfigError for what cannot encode, such as a path passed in the embedder's place."""
+def check_encoder(encoder: TextEncoder, *scenarios: str) -> None:
+    """Raise ConfigError for what cannot encode, such as a path in the embedder's place, or an unknown scenario.
+
+    Called before a store is opened, so that a mistake leaves no empty store behind.
+    """
     if not callable(getattr(encoder, "encode_queries", None)):
         raise ConfigError(f"embedder: got {type(encoder).__name__}; expected an Embedder, such as Embedder.load().")
+    for scenario in scenarios:
+        encoder.fingerprint_of(scenario)
 
 
 def check_mode(mode: object) -> None:

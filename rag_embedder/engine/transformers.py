@@ -1,6 +1,7 @@
 """The reference engine: a Hugging Face encoder on padded batches, in any precision torch offers."""
 
 import hashlib
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,10 @@ from rag_embedder.types import Vectors
 
 _LOADING = threading.Lock()
 """transformers changes global state (torch's initialisers, its own logging) while it builds a model."""
+
+# OpenMP's threads do not survive fork(), and a forward pass in the child would wait for them for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

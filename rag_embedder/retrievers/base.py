@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import NoReturn, Self, TypeVar
 
 from rag_embedder.errors import InputError
 from rag_embedder.retrievers.entries import is_blank
@@ -64,6 +64,13 @@ class StoreOwner:
             closing.callback(self._store.close)
             for search in reversed(self._searches):
                 closing.callback(search.close)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a retriever cannot be pickled or copied; open its path again in the other process.")
+
+    def __repr__(self) -> str:
+        where = "in memory" if self.path is None else str(self.path)
+        return f"{type(self).__name__}({where}{', closed' if self._is_closed else ''})"
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rag_embedder.encoder import Embedder
 from rag_embedder.errors import InputError, InvalidTextError
@@ -13,7 +14,7 @@ from rag_embedder.retrievers.turns import as_turns
 from rag_embedder.search import AddReport, MetadataFilter, Mode
 from rag_embedder.types import Chunk, Document, Hit, Turn
 
-Dialogue = str | Sequence[Turn | Mapping[str, str]]
+Dialogue = str | Sequence[Turn | Mapping[str, Any]]
 
 
 class ConversationRetriever:
@@ -137,6 +138,9 @@ class ConversationRetriever:
     def close(self) -> None:
         """Close the store; what was added is safe without it too."""
         self._passages.close()
+
+    def __repr__(self) -> str:
+        return repr(self._passages).replace("Passages", "ConversationRetriever", 1)
 
     def __enter__(self) -> "ConversationRetriever":
         return self

@@ -58,7 +58,7 @@ class DemonstrationRetriever(StoreOwner):
         index: str | IndexSettings = "faiss",
         mode: Mode = "dense",
     ) -> None:
-        check_encoder(embedder)
+        check_encoder(embedder, scenario)
         check_mode(mode)
         self._embedder = embedder
         self._mode: Mode = mode
@@ -195,6 +195,7 @@ class DemonstrationRetriever(StoreOwner):
         exclude_self: bool = False,
         diversity: Diversity | None = None,
         filter: MetadataFilter | None = None,
+        mode: Mode | None = None,
     ) -> str:
         """Demonstrations and query, each on lines of its own, the best demonstration last (LLM-Embedder, appendix A).
 
@@ -212,6 +213,7 @@ class DemonstrationRetriever(StoreOwner):
             exclude_self=exclude_self,
             diversity=diversity,
             filter=filter,
+            mode=mode,
         )
         return "".join(f"{text}\n" for text in [*(hit.item.text for hit in hits), query])
 

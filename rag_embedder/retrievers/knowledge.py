@@ -112,6 +112,9 @@ class KnowledgeRetriever:
         """Close the store; what was added is safe without it too."""
         self._passages.close()
 
+    def __repr__(self) -> str:
+        return repr(self._passages).replace("Passages", "KnowledgeRetriever", 1)
+
     def __enter__(self) -> "KnowledgeRetriever":
         return self
 

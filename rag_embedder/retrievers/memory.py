@@ -14,7 +14,7 @@ from rag_embedder.index import IndexSettings
 from rag_embedder.retrievers.base import StoreOwner, check_max_tokens, in_thread, retrieve_non_empty
 from rag_embedder.retrievers.entries import check_document_text, content_id, digest
 from rag_embedder.retrievers.memory_context import write_context
-from rag_embedder.retrievers.turns import as_turns, group_exchanges
+from rag_embedder.retrievers.turns import as_turns, continued, group_exchanges
 from rag_embedder.search import MAX_K, Found, Mode, SemanticSearch, check_encoder, check_k, check_mode
 from rag_embedder.store import NewEntry, NewPart, Store, StoredItem
 from rag_embedder.store.json_values import check_id
@@ -55,7 +55,7 @@ class MemoryRetriever(StoreOwner):
         mode: Mode = "dense",
         chunk_tokens: int = 128,
     ) -> None:
-        check_encoder(embedder)
+        check_encoder(embedder, "chat", "lrlm")
         check_mode(mode)
         if not isinstance(chunk_tokens, int) or chunk_tokens < 8:
             raise ConfigError(f"chunk_tokens: got {chunk_tokens!r}; expected an int of at least 8.")
@@ -73,11 +73,12 @@ class MemoryRetriever(StoreOwner):
             opened.pop_all()
         super().__init__(store, [self._exchanges, self._chunks])
 
-    def add_turns(self, turns: Iterable[Turn | Mapping[str, str]], *, user: str, session: str = "default") -> list[str]:
+    def add_turns(self, turns: Iterable[Turn | Mapping[str, Any]], *, user: str, session: str = "default") -> list[str]:
         """Remember a piece of dialogue; returns the ids of the memories it made or completed, oldest first.
 
         A memory is a user turn with the reply that followed. A reply that comes in a later call completes the
-        session's last memory, so turns may be added one by one.
+        session's last memory, so turns may be added one by one. Turns that repeat the session so far (all of it, or
+        its last two memories or more) are known already: a whole history may be passed again with every new turn.
 
         Raises:
             UserRequiredError: if no user is named.
@@ -87,12 +88,13 @@ class MemoryRetriever(StoreOwner):
         _check_name(session, "session")
         groups = group_exchanges(as_turns(turns))
         with self._write_lock:
-            latest = self._store.latest(EXCHANGE, user, limit=1, metadata_filter={"session": session})
-            position = latest[0].payload["position"] + 1 if latest else 0
+            newest = self._store.latest(EXCHANGE, user, limit=len(groups) + 1, metadata_filter={"session": session})
+            position = newest[0].payload["position"] + 1 if newest else 0
+            stored = [_turns_of(item.payload) for item in reversed(newest)]
+            completed, groups = continued(stored, groups)
             entries = []
-            if groups and latest and groups[0][0].role == "assistant":
-                completed = [*_turns_of(latest[0].payload), *groups.pop(0)]
-                entries.append(_exchange_entry(latest[0].id, completed, user, session, position - 1))
+            if completed:
+                entries.append(_exchange_entry(newest[0].id, completed, user, session, position - 1))
             for offset, group in enumerate(groups):
                 # The random end keeps two processes that write to one session from replacing each other's memories.
                 id_ = f"{session}/{position + offset}-{secrets.token_hex(4)}"

@@ -34,7 +34,7 @@ class Passages(StoreOwner):
         chunk_tokens: int | None,
         chunk_overlap: int,
     ) -> None:
-        check_encoder(embedder)
+        check_encoder(embedder, scenario)
         check_mode(mode)
         _check_chunking(chunk_tokens, chunk_overlap)
         self._embedder = embedder

@@ -61,7 +61,7 @@ class ToolRetriever(StoreOwner):
         mode: Mode = "dense",
         pinned: Sequence[str] = (),
     ) -> None:
-        check_encoder(embedder)
+        check_encoder(embedder, scenario)
         check_mode(mode)
         self._embedder = embedder
         self._mode: Mode = mode

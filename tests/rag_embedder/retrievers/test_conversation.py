@@ -83,7 +83,7 @@ def test_an_empty_last_question_finds_nothing(conversation, last):
             [Turn("user", "a"), {"role": "boss", "content": "x"}],
             r"dialogue\[1\]\.role: got 'boss'; expected one of: user",
         ),
-        ([{"role": "user", "content": [{"type": "text"}]}], r"dialogue\[0\]\.content: got list; expected str"),
+        ([{"role": "user", "content": 5}], r"dialogue\[0\]\.content: got int; expected str"),
         (["hello"], r"dialogue\[0\]: got str"),
         ({"role": "user", "content": "x"}, r"dialogue: got a bare dict; .* Wrap it in a list"),
         (Turn("user", "x"), r"dialogue: got a bare Turn"),

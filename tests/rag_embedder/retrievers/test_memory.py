@@ -376,3 +376,26 @@ def test_a_handle_that_cannot_be_opened_closes_the_index_it_had_opened(watched, 
     with pytest.raises(ModelMismatchError, match="scenario 'lrlm'"):
         MemoryRetriever(OtherTextInstructions(), path=tmp_path / "m")
     assert len(closed) == 1
+
+
+def test_a_chatbot_may_pass_its_whole_history_every_time(embedder):
+    history = []
+    with MemoryRetriever(embedder) as memory:
+        for number in range(4):
+            history.append({"role": "user", "content": f"question {number}"})
+            memory.add_turns(history, user="ann")
+            history.append({"role": "assistant", "content": f"answer {number}"})
+            memory.add_turns(history, user="ann")
+        assert memory.add_turns(history, user="ann") == []
+        assert memory.count("ann") == 4
+        hits = memory.retrieve("question", 10, user="ann")
+    assert sorted((hit.item.position, len(hit.item.turns)) for hit in hits) == [(0, 2), (1, 2), (2, 2), (3, 2)]
+
+
+def test_an_unknown_scenario_leaves_no_store_behind(embedder, tmp_path):
+    from rag_embedder import KnowledgeRetriever
+    from rag_embedder.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="unknown scenario"):
+        KnowledgeRetriever(embedder, path=tmp_path / "kb", scenario="bogus")
+    assert not (tmp_path / "kb").exists()
