@@ -1,12 +1,13 @@
 """The main job on input that every machine has: the Python standard library, and a small dialogue of our own."""
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rag_embedder.encoder import Embedder
+from rag_embedder.encoder import Embedder, TruncationWarning
 from rag_embedder.quickstart.content import (
     load_conversations,
     load_demonstrations,
@@ -25,6 +26,9 @@ from rag_embedder.store import Store
 from rag_embedder.types import Hit
 
 _K = 3
+_CHUNK_TOKENS = 200
+"""So that, with title and instruction, no passage is longer than the model reads."""
+
 _MODE: Mode = "hybrid"
 """BM25 helps as long as the default encoder has not been trained on its instructions; see docs/log.md."""
 
@@ -72,18 +76,21 @@ class Section:
 def run_quickstart(embedder: Embedder, folder: Path) -> list[Section]:
     """Fill the stores under `folder`, or find them filled, and retrieve in all five scenarios."""
     requests = load_requests()
-    return [
-        _knowledge(embedder, folder / "knowledge", requests["knowledge"]),
-        _memory(embedder, folder / "memory", requests["memory"]),
-        _demonstrations(embedder, folder / "demonstrations", requests["demonstrations"]),
-        _tools(embedder, folder / "tools", requests["tools"]),
-        _conversation(embedder, folder / "knowledge"),
-    ]
+    with warnings.catch_warnings():
+        # A few functions have more parameters than the model reads; the section says how many.
+        warnings.simplefilter("ignore", TruncationWarning)
+        return [
+            _knowledge(embedder, folder / "knowledge", requests["knowledge"]),
+            _memory(embedder, folder / "memory", requests["memory"]),
+            _demonstrations(embedder, folder / "demonstrations", requests["demonstrations"]),
+            _tools(embedder, folder / "tools", requests["tools"]),
+            _conversation(embedder, folder / "knowledge"),
+        ]
 
 
 def _knowledge(embedder: Embedder, path: Path, requests: Sequence[str]) -> Section:
     documents = module_documents()
-    with KnowledgeRetriever(embedder, path=path, mode=_MODE) as knowledge:
+    with KnowledgeRetriever(embedder, path=path, mode=_MODE, chunk_tokens=_CHUNK_TOKENS) as knowledge:
         is_reused, seconds = _timed(lambda: not knowledge.update(documents).added)
         return Section(
             scenario="knowledge: passages that answer a question",
@@ -148,7 +155,9 @@ def _demonstrations(embedder: Embedder, path: Path, requests: Sequence[str]) -> 
 def _tools(embedder: Embedder, path: Path, requests: Sequence[str]) -> Section:
     functions = function_tools()
     with ToolRetriever(embedder, path=path, mode=_MODE) as tools:
+        cut_before = embedder.num_truncated
         is_reused, seconds = _timed(lambda: not tools.update(functions).added)
+        cut = embedder.num_truncated - cut_before
         answers = []
         for request in requests:
             hits = tools.retrieve(request, _K)
@@ -156,7 +165,7 @@ def _tools(embedder: Embedder, path: Path, requests: Sequence[str]) -> Section:
             answers.append(Answer(request, hits, f"{tokens.chosen:,} of {tokens.all_tools:,} schema tokens to send"))
         return Section(
             scenario="tools: the few functions a request needs",
-            items="documented functions of the standard library",
+            items="documented functions of the standard library" + (f" ({cut} read without their ends)" if cut else ""),
             num_items=len(tools),
             path=path,
             is_reused=is_reused,
