@@ -64,7 +64,7 @@ class CacheFile:
             _sync(data)
             sync_folder(self._folder)
             manifest = {
-                **self._identity(generation),
+                **self._place.identity(generation),
                 "file": data.name,
                 "size": data.stat().st_size,
                 "sha256": _sha256(data),
@@ -76,17 +76,6 @@ class CacheFile:
         for other in self._folder.iterdir():
             if other.name not in (data.name, _MANIFEST, _LOCK):  # older generations, and what killed writers left
                 other.unlink(missing_ok=True)
-
-    def _identity(self, generation: int) -> dict[str, object]:
-        place = self._place
-        return {
-            "format": 1,
-            "store_id": place.store_id,
-            "space": place.space,
-            "fingerprint": place.fingerprint,
-            "dim": place.dim,
-            "generation": generation,
-        }
 
     def read(self) -> Arrays | None:
         """The arrays, or None if there is no cache that can be believed; a bad one is logged."""
@@ -102,7 +91,7 @@ class CacheFile:
 
     def _read(self) -> Arrays:
         manifest = json.loads((self._folder / _MANIFEST).read_text(encoding="utf-8"))
-        for key, expected in self._identity(self._place.generation()).items():
+        for key, expected in self._place.identity(self._place.generation()).items():
             if manifest[key] != expected:
                 raise ValueError(f"{key} is {manifest[key]!r} instead of {expected!r}")
         name = manifest["file"]

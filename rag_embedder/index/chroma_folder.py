@@ -63,18 +63,7 @@ class ChromaFolder:
     def _is_clean(self) -> bool:
         if not self.data.exists():
             return True
-        return self._known == {**self._identity(self._place.generation()), "files": _checksums(self.data)}
-
-    def _identity(self, generation: int) -> dict[str, object]:
-        place = self._place
-        return {
-            "format": 1,
-            "store_id": place.store_id,
-            "space": place.space,
-            "fingerprint": place.fingerprint,
-            "dim": place.dim,
-            "generation": generation,
-        }
+        return self._known == {**self._place.identity(self._place.generation()), "files": _checksums(self.data)}
 
     def discard(self) -> None:
         """Delete what Chroma has written; it is built again from the truth."""
@@ -92,7 +81,7 @@ class ChromaFolder:
     def mark_clean(self) -> None:
         """Chroma is closed and its files are whole; the generation is raised if they were changed by us."""
         generation = self._place.generation() if self._known is not None else self._place.bump()
-        content = {**self._identity(generation), "files": _checksums(self.data)}
+        content = {**self._place.identity(generation), "files": _checksums(self.data)}
         write_whole(self._folder / _CLEAN, json.dumps(content, indent=1).encode())
 
     def release(self) -> None:

@@ -24,6 +24,17 @@ class IndexPlace:
     generation: Callable[[], int]
     bump: Callable[[], int]
 
+    def identity(self, generation: int) -> dict[str, object]:
+        """What a cache of this generation must say of itself to be believed."""
+        return {
+            "format": 1,
+            "store_id": self.store_id,
+            "space": self.space,
+            "fingerprint": self.fingerprint,
+            "dim": self.dim,
+            "generation": generation,
+        }
+
 
 class IndexSettings(Protocol):
     """The options of one back-end."""

@@ -7,17 +7,17 @@ from typing import Any
 from rag_embedder.encoder import Embedder
 from rag_embedder.errors import InputError, InvalidTextError
 from rag_embedder.index import IndexSettings
-from rag_embedder.retrievers.base import in_thread, retrieve_non_empty
+from rag_embedder.retrievers.base import in_thread
 from rag_embedder.retrievers.entries import is_blank
-from rag_embedder.retrievers.passages import Passages
+from rag_embedder.retrievers.passages import PassageStore
 from rag_embedder.retrievers.turns import as_turns
-from rag_embedder.search import AddReport, MetadataFilter, Mode
+from rag_embedder.search import MetadataFilter, Mode
 from rag_embedder.types import Chunk, Document, Hit, Turn
 
 Dialogue = str | Sequence[Turn | Mapping[str, Any]]
 
 
-class ConversationRetriever:
+class ConversationRetriever(PassageStore):
     """Documents, searched with a whole dialogue.
 
     The dialogue becomes one query: its user and assistant turns in order, joined by spaces, as LLM-Embedder was
@@ -27,7 +27,7 @@ class ConversationRetriever:
     Opens the store of a `KnowledgeRetriever` too: the same documents then get a second set of vectors, made with this
     scenario's instructions, on the first retrieval.
 
-    Args, errors: as `KnowledgeRetriever`.
+    Arguments and errors: see `PassageStore`.
     """
 
     def __init__(
@@ -41,30 +41,15 @@ class ConversationRetriever:
         chunk_tokens: int | None = None,
         chunk_overlap: int = 0,
     ) -> None:
-        self._embedder = embedder
-        self._scenario = scenario
-        self._passages = Passages(
+        super().__init__(
             embedder,
-            path,
+            path=path,
             scenario=scenario,
             index=index,
             mode=mode,
             chunk_tokens=chunk_tokens,
             chunk_overlap=chunk_overlap,
         )
-
-    @property
-    def path(self) -> Path | None:
-        """The durable store's folder; None if all is in memory."""
-        return self._passages.path
-
-    def add(self, documents: Iterable[Document | str], *, show_progress: bool | None = None) -> list[str]:
-        """Add or replace documents; see `KnowledgeRetriever.add`."""
-        return list(self._passages.add(documents, show_progress=show_progress).ids)
-
-    def update(self, documents: Iterable[Document | str], *, show_progress: bool | None = None) -> AddReport:
-        """As `add`, but tells which documents were new, changed and unchanged."""
-        return self._passages.add(documents, show_progress=show_progress)
 
     def query_text(self, dialogue: Dialogue) -> str:
         """The query that a dialogue becomes, without instruction; empty if its last question is.
@@ -120,30 +105,10 @@ class ConversationRetriever:
                 f"dialogues: got a bare {type(dialogues).__name__}; expected a list of dialogues. Wrap it in a list."
             )
         queries = [self.query_text(dialogue) for dialogue in dialogues]
-        return retrieve_non_empty(queries, lambda asked: self._passages.search(asked, k, filter=filter, mode=mode))
+        return self._retrieve_texts(queries, k, filter, mode)
 
     async def aretrieve(
         self, dialogue: Dialogue, k: int = 5, *, filter: MetadataFilter | None = None, mode: Mode | None = None
     ) -> list[Hit[Document | Chunk]]:
         """`retrieve` off the event loop; concurrent queries are encoded together."""
         return await in_thread(lambda: self.retrieve(dialogue, k, filter=filter, mode=mode))
-
-    def delete(self, ids: Iterable[str]) -> int:
-        """Remove documents with their chunks; returns how many were there. A chunk's is its `document_id`."""
-        return self._passages.delete(ids)
-
-    def __len__(self) -> int:
-        return len(self._passages)
-
-    def close(self) -> None:
-        """Close the store; what was added is safe without it too."""
-        self._passages.close()
-
-    def __repr__(self) -> str:
-        return repr(self._passages).replace("Passages", "ConversationRetriever", 1)
-
-    def __enter__(self) -> "ConversationRetriever":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()

@@ -1,4 +1,4 @@
-"""Documents as passages in a store: whole, or in chunks that know their span. Shared by the two that search them."""
+"""Documents as passages in a store: whole, or in chunks that know their span."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ from rag_embedder.chunking import chunk_spans
 from rag_embedder.encoder import Embedder
 from rag_embedder.errors import ConfigError, InvalidTextError
 from rag_embedder.index import IndexSettings
-from rag_embedder.retrievers.base import StoreOwner
+from rag_embedder.retrievers.base import StoreOwner, retrieve_non_empty
 from rag_embedder.retrievers.entries import NewEntries, check_document_text, check_list, content_id, digest
 from rag_embedder.search import AddReport, Found, MetadataFilter, Mode, SemanticSearch, check_encoder, check_mode
 from rag_embedder.store import NewEntry, NewPart, Store, StoredItem
@@ -20,14 +20,28 @@ from rag_embedder.types import Chunk, Document, Hit
 KIND = "passage"
 
 
-class Passages(StoreOwner):
-    """Documents of one store, searched for one scenario."""
+class PassageStore(StoreOwner):
+    """What the knowledge and the conversation retriever share: documents in a store. They differ in what a query is.
+
+    Args:
+        embedder: the encoder.
+        path: folder of a durable store, opened or created; None keeps all in memory.
+        scenario: instructions to use.
+        index: "faiss" (default), "flat", "chroma", or the settings object of one of them.
+        mode: "dense", "lexical" (BM25) or "hybrid" (both, fused by reciprocal rank); each call may choose again.
+        chunk_tokens: split documents longer than this many tokens; hits are then `Chunk`s that know their span.
+        chunk_overlap: tokens that a chunk shares with the one before.
+
+    Raises:
+        StoreError: if the path cannot be opened; its subclasses say why.
+        ModelMismatchError: if the store was built with another model or other instructions.
+    """
 
     def __init__(
         self,
         embedder: Embedder,
-        path: str | Path | None,
         *,
+        path: str | Path | None,
         scenario: str,
         index: str | IndexSettings,
         mode: Mode,
@@ -38,6 +52,7 @@ class Passages(StoreOwner):
         check_mode(mode)
         _check_chunking(chunk_tokens, chunk_overlap)
         self._embedder = embedder
+        self._scenario = scenario
         self._mode: Mode = mode
         self._chunk_tokens = chunk_tokens
         self._chunk_overlap = chunk_overlap
@@ -51,8 +66,21 @@ class Passages(StoreOwner):
             raise
         super().__init__(store, [self._search])
 
-    def add(self, documents: Iterable[Document | str], *, show_progress: bool | None = None) -> AddReport:
-        """Add or replace documents, all or none; see `KnowledgeRetriever.add`."""
+    def add(self, documents: Iterable[Document | str], *, show_progress: bool | None = None) -> list[str]:
+        """Add documents, or replace those with the same id; returns their ids, in order.
+
+        When it returns, they are on disk. All of the call is added, or nothing. Unchanged documents are not
+        encoded again. Without an id, a document gets one made from its title and text.
+
+        Raises:
+            InvalidTextError: for an empty text or one that is not text, with its position.
+            DuplicateIdError: if one id is given twice.
+            InputError: for an id or metadata that cannot be stored.
+        """
+        return list(self.update(documents, show_progress=show_progress).ids)
+
+    def update(self, documents: Iterable[Document | str], *, show_progress: bool | None = None) -> AddReport:
+        """As `add`, but tells which documents were new, changed and unchanged."""
         check_list(documents, field="documents", expected="Document or str")
         entries = NewEntries()
         for position, document in enumerate(documents):
@@ -61,23 +89,25 @@ class Passages(StoreOwner):
         report = self._search.add(list(entries), show_progress=show_progress)
         return replace(report, ids=tuple(entries.ids))
 
-    def search(
-        self, queries: Sequence[str], k: int, *, filter: MetadataFilter | None, mode: Mode | None
-    ) -> list[list[Hit[Document | Chunk]]]:
-        """Hits for non-empty queries, best first."""
-        rankings = self._search.search(queries, k, filter=filter, mode=self._mode if mode is None else mode)
-        return [passage_hits(ranking) for ranking in rankings]
-
     def iter_metadata(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Id and metadata of every document, oldest first."""
         return ((item.id, item.metadata) for item in self._store.iter_items(KIND) if item.part == 0)
 
     def delete(self, ids: Iterable[str]) -> int:
-        """Remove documents with all their chunks; the number that were there."""
+        """Remove documents with their chunks; returns how many were there. A chunk's is its `document_id`."""
         return self._store.delete(KIND, "", check_texts(ids, field="ids"))
 
     def __len__(self) -> int:
         return self._store.count(KIND)
+
+    def _retrieve_texts(
+        self, queries: Iterable[str], k: int, filter: MetadataFilter | None, mode: Mode | None
+    ) -> list[list[Hit[Document | Chunk]]]:
+        chosen = self._mode if mode is None else mode
+        return retrieve_non_empty(
+            queries,
+            lambda asked: [_hits(ranking) for ranking in self._search.search(asked, k, filter=filter, mode=chosen)],
+        )
 
     def _entry(self, document: Document | str, position: int) -> tuple[NewEntry, bool]:
         if isinstance(document, str):
@@ -109,7 +139,7 @@ def passage_text(payload: Mapping[str, Any]) -> str:
     return f"{payload['title']} {payload['text']}" if payload["title"] else payload["text"]
 
 
-def passage_hits(ranking: Sequence[Found]) -> list[Hit[Document | Chunk]]:
+def _hits(ranking: Sequence[Found]) -> list[Hit[Document | Chunk]]:
     """Stored passages as hits on documents and chunks."""
     return [
         Hit(item=item, id=_hit_id(item), score=found.score, rank=rank)
