@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rag_embedder.reading import READERS, file_suffix
 from rag_embedder.types import Chunk, Demonstration, Document, Exchange, Hit, Tool
 
 if TYPE_CHECKING:
@@ -18,10 +20,12 @@ if TYPE_CHECKING:
     from rag_embedder.cli.indexing import IndexReport
     from rag_embedder.encoder import Preview
     from rag_embedder.quickstart.run import Section
+    from rag_embedder.reading import Skipped
     from rag_embedder.retrievers.tools import SchemaTokens
 
 Item = Document | Chunk | Exchange | Demonstration | Tool
 _SHOWN_SKIPS = 20
+_ID_WIDTH = 24
 
 
 def to_dict(record: Any) -> dict[str, Any]:  # noqa: ANN401  (any of our dataclasses)
@@ -49,15 +53,15 @@ def hit_table(hits: Sequence[Hit[Any]], title: str) -> Table:
     table = Table(title=escape(title), title_justify="left", title_style="bold", expand=True)
     table.add_column("#", justify="right", width=2)
     table.add_column("score", justify="right", width=7)
-    table.add_column("id", ratio=1, overflow="fold", max_width=36)
-    table.add_column("text", ratio=3)
+    table.add_column("id", no_wrap=True, max_width=_ID_WIDTH)
+    table.add_column("text", ratio=1)
     for hit in hits:
-        table.add_row(str(hit.rank), f"{hit.score:.4f}", escape(hit.id[:72]), escape(_shown(hit.item)))
+        table.add_row(str(hit.rank), f"{hit.score:.4f}", escape(_short_id(hit.id)), escape(_shown(hit.item)))
     return table
 
 
-def print_quickstart(sections: "Sequence[Section]", folder: Path) -> None:
-    """One table per request, and what to try next."""
+def print_quickstart(sections: "Sequence[Section]") -> None:
+    """One table per request."""
     console = Console()
     console.print(
         "Every request is answered by meaning and by words (mode hybrid): a score is the sum of 1 / (60 + rank) over "
@@ -71,15 +75,6 @@ def print_quickstart(sections: "Sequence[Section]", folder: Path) -> None:
             console.print(hit_table(answer.hits, answer.request))
             if answer.note:
                 console.print(escape(answer.note), style="dim", highlight=False)
-    console.rule("[bold]next", align="left")
-    for command in (
-        f'rag-embedder search "parse dates from text" --store {folder}/knowledge',
-        f'rag-embedder tools "compress a folder into one file" --store {folder}/tools',
-        'rag-embedder preview "book a flight" --scenario tool',
-        "rag-embedder index YOUR_FOLDER && rag-embedder search YOUR_QUESTION",
-        "rag-embedder doctor",
-    ):
-        console.print(f"  {escape(command)}", highlight=False, soft_wrap=True)
 
 
 def print_index_report(report: "IndexReport") -> None:
@@ -94,10 +89,22 @@ def print_index_report(report: "IndexReport") -> None:
         console.print(f"{report.truncated} texts were longer than the model reads and are encoded without their ends")
     if report.skipped:
         console.print(f"{len(report.skipped)} skipped:")
-        for skip in report.skipped[:_SHOWN_SKIPS]:
-            console.print(f"  {escape(str(skip))}", highlight=False, soft_wrap=True)
-        if len(report.skipped) > _SHOWN_SKIPS:
-            console.print(f"  ... and {len(report.skipped) - _SHOWN_SKIPS} more; --json lists all")
+        lines = _skip_lines(report.skipped)
+        for line in lines[:_SHOWN_SKIPS]:
+            console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+        if len(lines) > _SHOWN_SKIPS:
+            console.print(f"  ... and {len(lines) - _SHOWN_SKIPS} lines more; --json lists all")
+
+
+def _skip_lines(skipped: "Sequence[Skipped]") -> list[str]:
+    """One line per skip; files of one unknown kind share a line, which comes first."""
+    kinds = Counter(file_suffix(skip.path) for skip in skipped if skip.cause == "kind")
+    grouped = {suffix for suffix, count in kinds.items() if count > 1}
+    lines = [
+        f"{kinds[suffix]} files {suffix or 'without suffix'}: not known; expected one of {', '.join(READERS)}"
+        for suffix in sorted(grouped)
+    ]
+    return lines + [str(s) for s in skipped if s.cause != "kind" or file_suffix(s.path) not in grouped]
 
 
 def print_schema_tokens(tokens: "SchemaTokens") -> None:
@@ -129,7 +136,10 @@ def print_exported(folder: Path, scenarios: Sequence[str]) -> None:
 
 def print_checks(checks: "Sequence[Check]") -> None:
     """One line per check."""
-    table = Table(show_header=False, box=None)
+    table = Table(show_header=False, box=None, padding=(0, 1, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold", max_width=24)
+    table.add_column(overflow="fold")
     for check in checks:
         table.add_row("[green]ok[/]" if check.is_fine else "[red]FAULT[/]", escape(check.name), escape(check.finding))
     Console().print(table)
@@ -142,6 +152,15 @@ def _shown(item: Item) -> str:
         return _short(f"{item.input} → {item.output}")
     title = getattr(item, "title", "")
     return _short(f"{title}: {item.text}" if title else item.text)
+
+
+def _short_id(id_: str) -> str:
+    """At most `_ID_WIDTH` characters; more of the end is kept, where the parts of one file differ."""
+    line = " ".join(id_.split())
+    if len(line) <= _ID_WIDTH:
+        return line
+    start = _ID_WIDTH // 3
+    return f"{line[:start]}…{line[start + 1 - _ID_WIDTH :]}"
 
 
 def _short(text: str, limit: int = 160) -> str:

@@ -63,14 +63,18 @@ def _model(model: str | None) -> Check:
     except RagEmbedderError as error:
         return Check("model", False, str(error))
     margin = float(question[0] @ right - question[0] @ wrong)
-    finding = f"{embedder!r}, fingerprint {embedder.fingerprint[:12]}"
+    finding = (
+        f"{embedder.name}, {embedder.dim} dimensions, at most {embedder.max_length} tokens, on {embedder.device}; "
+        f"{embedder.training_state}; scenarios {', '.join(embedder.scenarios)}; "
+        f"fingerprint {embedder.fingerprint[:12]}"
+    )
     if margin <= 0:
         return Check("model", False, f"{finding}: ranks an unrelated sentence over the right one by {-margin:.2f}")
     return Check("model", True, finding)
 
 
 def _store(path: Path) -> Check:
-    from rag_embedder.cli.indexing import require_store
+    from rag_embedder.cli.opened_stores import require_store
     from rag_embedder.store import Store
 
     try:

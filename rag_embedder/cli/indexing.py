@@ -1,7 +1,9 @@
-"""What the commands do with files: documents into a store, function schemas into tools."""
+"""Files into a store: what is new, changed, gone, or belongs to another file."""
 
-import json
-from collections.abc import Iterator, Sequence
+import stat
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,10 +12,10 @@ from typing import Any
 from tqdm import tqdm
 
 from rag_embedder.encoder import Embedder
-from rag_embedder.errors import ConfigError, FilterError, InputError, StoreError
-from rag_embedder.reading import Skipped, read_documents
+from rag_embedder.index import resolve_index
+from rag_embedder.reading import Cause, Skipped, read_documents, resolved
+from rag_embedder.registry import unknown_name
 from rag_embedder.retrievers.knowledge import KnowledgeRetriever
-from rag_embedder.store import Store
 from rag_embedder.types import Document
 
 _BATCH = 256
@@ -50,104 +52,107 @@ class IndexReport:
 def index_paths(
     embedder: Embedder, paths: Sequence[Path], *, store: Path, scenario: str, chunk_tokens: int | None, index: str
 ) -> IndexReport:
-    """Read files into a store, in batches that are each on disk before the next is encoded."""
-    skipped: list[Skipped] = []
-    counts = {"added": 0, "updated": 0, "unchanged": 0}
-    held: dict[str, set[str]] = {}
+    """Read files into a store, in batches that are each on disk before the next is encoded.
+
+    Raises:
+        ConfigError: for an unknown scenario or back-end; no store is created then.
+    """
+    if scenario not in embedder.scenarios:
+        raise unknown_name("scenario", scenario, list(embedder.scenarios))
+    resolve_index(index)
     with KnowledgeRetriever(
         embedder, path=store, scenario=scenario, chunk_tokens=chunk_tokens, index=index
     ) as knowledge:
-        documents = read_documents(paths, on_skip=skipped.append)
+        run = _Run(knowledge)
         with tqdm(desc="indexing", unit=" documents", disable=None) as bar:
-            for batch in _batches(documents):
-                report = knowledge.update(batch, show_progress=False)
-                counts["added"] += len(report.added)
-                counts["updated"] += len(report.updated)
-                counts["unchanged"] += len(report.unchanged)
-                for document in batch:
-                    held.setdefault(document.metadata["source"], set()).add(str(document.id))
-                bar.update(len(batch))
-        removed = _remove_stale(knowledge, held, skipped)
+            run.index(paths, bar)
         return IndexReport(
             store=store,
-            removed=removed,
+            added=run.counts["added"],
+            updated=run.counts["updated"],
+            unchanged=run.counts["unchanged"],
+            removed=run.counts["removed"],
             documents=len(knowledge),
             truncated=embedder.num_truncated,
-            skipped=tuple(skipped),
-            **counts,
+            skipped=tuple(run.skipped),
         )
 
 
-def scenario_of(store: Path, wanted: str | None) -> str:
-    """The scenario to search a store with: the wanted one, or the one it was indexed for.
+class _Run:
+    """One run over some paths; knows from which file every stored document came."""
 
-    Raises:
-        StoreError: if there is no store, or it holds no documents.
-    """
-    require_store(store)
-    with Store.open(store) as opened:
-        spaces = opened.spaces()
-    scenarios = [space.scenario for space in spaces if space.kind == "passage"]
-    if not scenarios:
-        kinds = ", ".join(sorted({f"{space.kind}s" for space in spaces})) or "nothing"
-        raise StoreError(f"{store} holds {kinds}; expected documents. Add some with: rag-embedder index PATH")
-    return wanted or scenarios[0]
+    def __init__(self, knowledge: KnowledgeRetriever) -> None:
+        self._knowledge = knowledge
+        # interned: thousands of documents may come from one file
+        self._sources: dict[str, str] = {
+            id_: sys.intern(metadata["source"])
+            for id_, metadata in knowledge.iter_metadata()
+            if isinstance(metadata.get("source"), str)
+        }
+        self._held: dict[str, set[str]] = {}
+        self._refused: dict[str, set[str]] = {}
+        self.skipped: list[Skipped] = []
+        self.counts: Counter[str] = Counter()
+
+    def index(self, paths: Sequence[Path], bar: tqdm) -> None:
+        """Add what the files hold, then remove what they no longer hold."""
+        self._add(read_documents(paths, on_skip=self.skipped.append, refuse=self._refusal), bar)
+        freed = self._remove([*self._stale(), *self._gone([resolved(path) for path in paths])])
+        # A row that moved from one file to another was refused as long as the first had it.
+        again = {file for id_ in freed & self._refused.keys() for file in self._refused[id_]}
+        self.skipped = [skip for skip in self.skipped if str(resolved(skip.path)) not in again]
+        documents = read_documents(sorted(again), on_skip=self.skipped.append, refuse=self._refusal)
+        self._add((document for document in documents if document.id in freed), bar)
+
+    def _add(self, documents: Iterator[Document], bar: tqdm) -> None:
+        while batch := list(islice(documents, _BATCH)):
+            report = self._knowledge.update(batch, show_progress=False)
+            self.counts.update(added=len(report.added), updated=len(report.updated), unchanged=len(report.unchanged))
+            for document in batch:
+                source = sys.intern(document.metadata["source"])
+                self._sources[str(document.id)] = source
+                self._held.setdefault(source, set()).add(str(document.id))
+            bar.update(len(batch))
+
+    def _refusal(self, document: Document) -> str:
+        """Why a document may not replace the one with its id, or "": two files must not take it from each other."""
+        id_, source = str(document.id), str(document.metadata["source"])
+        owner = self._sources.get(id_, source)
+        if owner == source or not Path(owner).is_absolute() or _is_gone(owner):
+            return ""
+        self._refused.setdefault(id_, set()).add(source)
+        return f"id {id_!r} belongs to {owner}; expected one file per id: rename one of them"
+
+    def _stale(self) -> Iterator[str]:
+        """Documents that their files, read to the end, no longer hold."""
+        # A file with unreadable rows keeps what it gave before: bad input must not cost anything.
+        whole = (self._held.keys() | self._skipped_files("repeat")) - self._skipped_files("fault")
+        return (id_ for id_, file in self._sources.items() if file in whole and id_ not in self._held.get(file, ()))
+
+    def _skipped_files(self, cause: Cause) -> set[str]:
+        return {str(resolved(skip.path)) for skip in self.skipped if skip.cause == cause}
+
+    def _gone(self, roots: Sequence[Path]) -> Iterator[str]:
+        """Documents whose files lay below `roots`, and are no more or are empty."""
+        below = set(roots)
+        files = set(self._sources.values())
+        gone = {file for file in files if not below.isdisjoint([Path(file), *Path(file).parents]) and _is_gone(file)}
+        return (id_ for id_, file in self._sources.items() if file in gone)
+
+    def _remove(self, ids: Iterable[str]) -> set[str]:
+        removed = set(ids)
+        self.counts["removed"] += self._knowledge.delete(sorted(removed))
+        for id_ in removed:
+            del self._sources[id_]
+        return removed
 
 
-def require_store(store: Path) -> None:
-    """Raise StoreError unless there is a store: looking must not create one."""
-    if not (store / "STORE").exists():
-        raise StoreError(f"no store at {store}; make one with: rag-embedder index PATH --store {store}")
-
-
-def parse_filter(text: str | None) -> dict[str, Any] | None:
-    """A metadata filter from the command line."""
-    if text is None:
-        return None
+def _is_gone(file: str) -> bool:
+    """Whether there is no such file any more, or nothing in it; one that cannot be looked at is not gone."""
     try:
-        parsed = json.loads(text)
-    except ValueError as error:
-        raise FilterError(f"--filter is not JSON: {error}. Expected something like '{{\"year\": 2020}}'.") from error
-    if not isinstance(parsed, dict):
-        raise FilterError(f"--filter: got a JSON {type(parsed).__name__}; expected an object.")
-    return parsed
-
-
-def read_tools(paths: Sequence[Path]) -> list[Any]:
-    """Function schemas of .json files (a list, an object with "tools", or one schema) and .jsonl files.
-
-    Raises:
-        InputError: if a file cannot be read, naming file and line.
-    """
-    return [schema for path in paths for schema in _schemas(path)]
-
-
-def _schemas(path: Path) -> list[Any]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        content = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read tools from {path}: {error}. Expected JSON function schemas.") from error
-    if isinstance(content, dict):
-        content = content.get("tools", [content])
-    if not isinstance(content, list):
-        raise ConfigError(f"{path} holds a JSON {type(content).__name__}; expected a list of function schemas.")
-    return content
-
-
-def _batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
-    while batch := list(islice(documents, _BATCH)):
-        yield batch
-
-
-def _remove_stale(knowledge: KnowledgeRetriever, held: dict[str, set[str]], skipped: Sequence[Skipped]) -> int:
-    # A file with unreadable rows keeps what it gave before: bad input must not cost anything.
-    whole = set(held) - {skip.path for skip in skipped}
-    stale = [
-        id_
-        for id_, metadata in knowledge.iter_metadata()
-        if metadata.get("source") in whole and id_ not in held[metadata["source"]]
-    ]
-    return knowledge.delete(stale)
+        found = Path(file).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return not stat.S_ISREG(found.st_mode) or found.st_size == 0

@@ -111,7 +111,10 @@ def _split(name: str, docstring: str, metadata: dict[str, str]) -> Iterator[Docu
 
 
 def _parts(docstring: str) -> Iterator[str]:
-    """Paragraphs gathered up to `MAX_WORDS` words; a longer paragraph is cut between lines, a longer line in words."""
+    """Paragraphs gathered up to `MAX_WORDS` words; a longer paragraph is cut between lines, a longer line in words.
+
+    Diagrams and tables are left out: they say nothing to an encoder of sentences.
+    """
     gathered: list[str] = []
     count = 0
     for piece in _pieces(docstring):
@@ -127,6 +130,8 @@ def _parts(docstring: str) -> Iterator[str]:
 
 def _pieces(docstring: str) -> Iterator[str]:
     for paragraph in docstring.split("\n\n"):
+        if not _is_prose(paragraph):
+            continue
         if len(paragraph.split()) <= MAX_WORDS:
             yield f"{paragraph.rstrip()}\n"
             continue
@@ -135,6 +140,15 @@ def _pieces(docstring: str) -> Iterator[str]:
             short = len(words) <= MAX_WORDS
             cuts = range(0, len(words), MAX_WORDS)
             yield from [line.rstrip()] if short else [" ".join(words[cut : cut + MAX_WORDS]) for cut in cuts]
+
+
+def _is_prose(paragraph: str) -> bool:
+    """Whether at least half of what is seen are letters, as in no diagram or table; underlines do not count."""
+    lines = paragraph.rstrip().splitlines()
+    if len(lines) > 1 and len(set(lines[-1].strip())) == 1:
+        lines.pop()
+    seen = "".join("".join(lines).split())
+    return 2 * sum(character.isalpha() for character in seen) >= len(seen)
 
 
 def _first_paragraphs(docstring: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import BinaryIO
 
+from rag_embedder.reading.front_matter import split_front_matter
 from rag_embedder.reading.parts import Part, Report, text_lines, whole_text
 
 MAX_PART_CHARACTERS = 1_000_000
@@ -38,14 +39,18 @@ def read_plain_text(stream: BinaryIO, report: Report) -> Iterator[Part]:
 
 
 def read_markdown(stream: BinaryIO, report: Report) -> Iterator[Part]:
-    """One part per heading; its title is the path of headings. A heading above others with no text is only path."""
-    sections = _sections(whole_text(stream).split("\n"))
+    """One part per heading; its title is the path of headings. A heading above others with no text is only path.
+
+    Front matter is no text; if it is trivial, it is metadata of every part.
+    """
+    metadata, lines = split_front_matter(whole_text(stream).split("\n"))
+    sections = _sections(lines)
     for i, (path, line, body) in enumerate(sections):
         is_parent = i + 1 < len(sections) and sections[i + 1][0][: len(path)] == path
         text = "\n".join(body).strip() or ("" if is_parent or not path else path[-1])
         if text:
             title = " > ".join(path)
-            yield Part(text, title, title=title, line=line)
+            yield Part(text, title, title=title, line=line, metadata=metadata)
 
 
 def read_html(stream: BinaryIO, report: Report) -> Iterator[Part]:

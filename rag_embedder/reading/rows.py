@@ -10,11 +10,13 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 from rag_embedder.errors import InputError
 from rag_embedder.reading.parts import Part, Report, text_lines, whole_text
+from rag_embedder.reading.plain_values import plain_value
+from rag_embedder.types import Metadata
 
 TEXT_FIELDS = ("text", "contents", "content", "body")
 _ID_FIELDS = ("_id", "id")
@@ -61,6 +63,8 @@ def read_json(stream: BinaryIO, report: Report) -> Iterator[Part]:
 
 def read_comma_table(stream: BinaryIO, report: Report) -> Iterator[Part]:
     """Comma-separated values under a header line; quoted fields may hold commas and line ends.
+
+    Cells of other columns than id, title and text become numbers where they are plain ones.
 
     Raises:
         InputError: if the header names no text column.
@@ -199,12 +203,20 @@ def _read_table(stream: BinaryIO, report: Report, delimiter: str, quoting: Any) 
         if not any(cell.strip() for cell in row):
             continue
         if not header:
-            header = _checked_header(row)
+            header = _checked_header(row, delimiter)
             continue
         try:
-            yield row_part(_record(header, row), line)
+            part = row_part(_record(header, row), line)
         except InputError as error:
             report(line, str(error))
+            continue
+        yield replace(part, metadata=_with_numbers(part.metadata))
+
+
+def _with_numbers(metadata: Metadata) -> Metadata:
+    """Cells that are plain numbers as numbers; ids and texts that were not used stay text."""
+    kept = {*TEXT_FIELDS, *_ID_FIELDS}
+    return {name: value if name in kept else plain_value(value) for name, value in metadata.items()}
 
 
 def _lines_kept(stream: BinaryIO, report: Report) -> Iterator[str]:
@@ -216,10 +228,13 @@ def _lines_kept(stream: BinaryIO, report: Report) -> Iterator[str]:
         expected = number + 1
 
 
-def _checked_header(row: list[str]) -> list[str]:
+def _checked_header(row: list[str], delimiter: str) -> list[str]:
     header = [name.strip() for name in row]
     if not set(header) & set(TEXT_FIELDS):
-        raise InputError(f"the header has no text column; expected one of {', '.join(TEXT_FIELDS)}")
+        problem = f"the header has no text column; expected one of {', '.join(TEXT_FIELDS)}"
+        if delimiter == "," and any(";" in name for name in header):
+            problem += ", separated by ',': this file seems to be separated by ';', save it with commas"
+        raise InputError(problem)
     if len(set(header)) < len(header):
         raise InputError("the header names a column twice; expected different names")
     return header

@@ -2,12 +2,22 @@
 
 import gzip
 import json
+import shlex
+import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 
 import pytest
 
+from rag_embedder import __version__
+from rag_embedder.cli.next_steps import running_program
 from rag_embedder.cli.program import main
+from rag_embedder.errors import StoreError
+from rag_embedder.types import Document, Tool
+
+PROGRAM = [sys.executable, "-c", "from rag_embedder.cli import main; main()"]
 
 FAQ = [
     {"_id": "refund", "title": "Refunds", "text": "Money is returned within ten days.", "year": 2024},
@@ -98,11 +108,33 @@ def test_search_filters_before_ranking(run, faq, tmp_path):
     assert [hit["id"] for hit in json.loads(out)] == ["parcel"]
 
 
-def test_search_prints_a_table_for_people(run, faq, tmp_path):
+def test_search_prints_a_table_for_people(run, faq, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     run("index", faq, "--store", tmp_path / "s")
     _, out, _ = run("search", "money", "--store", tmp_path / "s")
     assert "refund" in out
     assert "score" in out
+    note = f"{faq / 'note.md'}#Opening hours"
+    assert f" {note[:8]}…{note[-15:]} " in out
+    assert all(len(line) <= 80 for line in out.splitlines())
+    _, out, _ = run("search", "money", "--store", tmp_path / "s", "--json")
+    assert note in {hit["id"] for hit in json.loads(out)}
+
+
+def test_files_of_unknown_kind_are_grouped_for_people_only(run, faq, tmp_path):
+    for name in ("a.pdf", "b.PDF", "c.pdf.gz", "LICENSE", "d.docx"):
+        (faq / name).write_bytes(b"x")
+    _, out, _ = run("index", faq, "--store", tmp_path / "s")
+    assert "5 skipped:" in out
+    assert "3 files .pdf: not known" in out
+    assert f"{faq / 'd.docx'}: the kind '.docx' is not known" in out
+    assert f"{faq / 'LICENSE'}: a file without suffix" in out
+    assert "a.pdf" not in out
+    _, out, _ = run("index", faq, "--store", tmp_path / "s", "--json")
+    assert Counter(skip["path"].rpartition("/")[2] for skip in json.loads(out)["skipped"]) == {
+        name: 1 for name in ("a.pdf", "b.PDF", "c.pdf.gz", "LICENSE", "d.docx")
+    }
+    assert set(json.loads(out)["skipped"][0]) == {"path", "line", "reason"}
 
 
 def test_tools_chooses_and_counts_tokens(run, tmp_path):
@@ -116,6 +148,37 @@ def test_tools_chooses_and_counts_tokens(run, tmp_path):
     assert [hit["id"] for hit in answer["hits"]] == ["forecast"]
     assert answer["hits"][0]["item"]["original"] == schemas[0]
     assert 0 < answer["schema_tokens"]["chosen"] < answer["schema_tokens"]["all_tools"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("bad.jsonl", '{"name": "a"}\n\n{"name": "b"', "bad.jsonl:3: not JSON"),
+        ("bad.json", '[{"name": "a"},\n{"name": ]', "bad.json:2: not JSON"),
+        ("keys.jsonl", '{"name": "a"}\n{"title": "b"}', "keys.jsonl:2: a dict given as a tool has no 'name'"),
+        ("keys.json", '[{"name": "a"}, 5]', "keys.json, schema 2: a int"),
+        ("text.json", '"tools"', "text.json holds a JSON str"),
+    ],
+)
+def test_a_tool_that_cannot_be_read_is_named_with_its_place(run, tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    code, out, err = run("tools", "x", "--from", tmp_path / name, "--store", tmp_path / "s")
+    assert (code, out) == (2, "")
+    assert said in err
+    assert not (tmp_path / "s").exists()
+
+
+def test_tools_of_a_store_without_tools_says_what_it_holds(run, faq, tmp_path):
+    run("index", faq, "--store", tmp_path / "s")
+    code, out, err = run("tools", "weather", "--store", tmp_path / "s")
+    assert (code, out) == (3, "")
+    assert "holds 3 passages; expected tools" in err
+
+
+def test_nothing_found_is_no_saving(run, tmp_path):
+    (tmp_path / "tools.json").write_text('[{"name": "forecast", "description": "Weather"}]')
+    _, out, _ = run("tools", " ", "--from", tmp_path / "tools.json")
+    assert out == "nothing found\n"
 
 
 def test_preview_shows_the_exact_text(run):
@@ -144,11 +207,102 @@ def test_doctor_reports_the_state_of_the_default_and_of_a_store(run, faq, tmp_pa
     assert "sound: 3 passages for qa" in checks[f"store {tmp_path / 's'}"]["finding"]
 
 
+def test_a_fault_that_doctor_finds_is_its_exit_code(run, tmp_path):
+    code, out, _ = run("doctor", "--store", tmp_path / "nowhere", "--json")
+    assert code == 1
+    assert [check["name"] for check in json.loads(out) if not check["is_fine"]] == [f"store {tmp_path / 'nowhere'}"]
+
+
+def test_doctor_fits_80_columns(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = run("doctor")
+    assert all(len(line) <= 80 for line in out.splitlines())
+    assert "384 dimensions" in out
+    assert "Embedder(" not in out
+
+
+def test_the_version_is_told(run):
+    assert run("--version") == (0, f"rag-embedder {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--debug", "search", "x", "--store", "nowhere"],
+        ["search", "--debug", "x", "--store", "nowhere"],
+        ["search", "x", "--store", "nowhere", "--debug"],
+    ],
+)
+def test_debug_shows_the_traceback_wherever_it_stands(run, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match="no store at nowhere"):
+        run(*arguments)
+
+
+def test_debug_after_two_dashes_is_an_argument(run):
+    _, out, _ = run("preview", "--json", "--", "--debug")
+    assert json.loads(out)["text"].endswith(": --debug")
+
+
+def test_interrupted_indexing_says_so(tiny_folder, tmp_path):
+    rows = "".join(json.dumps({"text": f"number {number} of many"}) + "\n" for number in range(100_000))
+    (tmp_path / "many.jsonl").write_text(rows)
+    command = [*PROGRAM, "index", tmp_path / "many.jsonl", "--store", tmp_path / "s", "--model", tiny_folder, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "s" / "STORE").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.endswith("rag-embedder: interrupted; what was added before is kept, run the same command to go on.\n")
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_json_is_all_that_index_writes_to_standard_output(tiny_folder, faq, tmp_path):
+    command = [*PROGRAM, "index", faq, "--store", tmp_path / "s", "--model", tiny_folder, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["added"] == 3
+
+
+def test_the_commands_that_quickstart_prints_run_as_printed(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    documents, tools = [Document("Dates are parsed.", id="dates")], [Tool("zip", "Compress a folder into a file.")]
+    monkeypatch.setattr("rag_embedder.quickstart.run.module_documents", lambda: documents)
+    monkeypatch.setattr("rag_embedder.quickstart.run.function_tools", lambda: tools)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    _, out, _ = run("quickstart", "--dir", "my data", "--model", "a model")
+    commands = [shlex.split(line) for line in out.splitlines() if line.startswith("  rag-embedder ")]
+    assert [command[1] for command in commands] == ["search", "tools", "preview", "index", "search", "doctor"]
+    assert all(command[-2:] == ["--model", "a model"] for command in commands)
+    assert all(command[command.index("--mode") + 1] == "hybrid" for command in commands[:2])
+    for command in [*commands[:3], commands[-1]]:
+        code, _, err = run(*command[1:])
+        assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("place", "typed"), [("env/bin", "env/bin/rag-embedder"), (".", "./rag-embedder"), ("..", "{}/rag-embedder")]
+)
+def test_a_program_that_no_shell_finds_is_named_by_its_path(tmp_path, monkeypatch, place, typed):
+    here = tmp_path / "here"
+    folder = (here / place).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    here.mkdir(exist_ok=True)
+    (folder / "rag-embedder").touch()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr(sys, "argv", [str(folder / "rag-embedder")])
+    assert running_program() == typed.format(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (["search", "x", "--store", "nowhere"], 3, "no store at nowhere"),
         (["index", "nothing.txt"], 2, "does not exist"),
+        (["index", ".", "--scenario", "bogus"], 2, "unknown scenario 'bogus'"),
         (["preview", "x", "--scenario", "toool"], 2, "Did you mean 'tool'"),
         (["tools", "x"], 2, "--from FILE"),
         (["search", "x", "--filter", "{"], 2, "--filter is not JSON"),
@@ -185,8 +339,7 @@ def test_help_answers_at_once_and_imports_no_model_code():
 
 
 def test_a_reader_that_goes_away_gets_no_traceback():
-    program = [sys.executable, "-c", "from rag_embedder.cli import main; main()", "--help"]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen([*PROGRAM, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         said = process.stderr.read()
         process.wait(timeout=30)

@@ -30,6 +30,16 @@ def test_a_long_docstring_is_split_without_losing_a_word() -> None:
     assert " ".join(d.text for d in parts).split() == str(argparse.__doc__).split()
 
 
+def test_diagrams_and_tables_are_left_out_and_headings_kept() -> None:
+    by_id = {document.id: document for document in module_documents()}
+    diagram = by_id["concurrent.futures.process"].text
+    assert "diagram and text describe the data-flow" in diagram
+    assert "+----" not in " ".join(d.text for d in by_id.values() if d.title == "concurrent.futures.process")
+    assert "+===" not in by_id["json.decoder.JSONDecoder"].text
+    statistics = " ".join(d.text for d in by_id.values() if d.title == "statistics")
+    assert "Calculating averages" in statistics
+
+
 def test_tools_are_the_public_functions_with_their_parameters() -> None:
     tools = function_tools()
     by_name = {tool.name: tool for tool in tools}

@@ -1,4 +1,4 @@
-"""Files become documents; what cannot be read is named, and nothing else is lost."""
+"""Files and folders become documents; what cannot be read is named, and nothing else is lost."""
 
 import gzip
 import json
@@ -11,17 +11,7 @@ from rag_embedder.errors import InputError
 from rag_embedder.reading import Skipped, read_documents
 from rag_embedder.reading.prose import MAX_PART_CHARACTERS
 from rag_embedder.types import Document
-
-
-def read(*paths: Path) -> tuple[list[Document], list[Skipped]]:
-    skipped: list[Skipped] = []
-    return list(read_documents(paths, on_skip=skipped.append)), skipped
-
-
-def read_file(folder: Path, name: str, content: str | bytes) -> tuple[list[Document], list[Skipped]]:
-    path = folder / name
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read(path)
+from tests.read_files import read, read_file
 
 
 def test_beir_rows_become_documents_with_their_metadata(tmp_path: Path) -> None:
@@ -36,7 +26,7 @@ def test_beir_rows_become_documents_with_their_metadata(tmp_path: Path) -> None:
     assert documents == [
         Document("A city.", "d1", "Oslo", {"lang": "en", "year": 2020, "source": source, "line": 1}),
         Document("Bergen.", "7", "", {"source": source, "line": 2}),
-        Document("No id.", f"{tmp_path.name}/corpus.jsonl#L3", "", {"source": source, "line": 3}),
+        Document("No id.", f"{source}#L3", "", {"source": source, "line": 3}),
     ]
     assert skipped == []
 
@@ -144,7 +134,7 @@ def test_folders_are_read_in_order_without_hidden_ones(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     documents, skipped = read(tmp_path)
     assert [d.text for d in documents] == ["b.txt", "a/y.txt", "a/z.txt"]
-    assert [d.id for d in documents] == [f"{tmp_path.name}/{name}" for name in ("b.txt", "a/y.txt", "a/z.txt")]
+    assert [d.id for d in documents] == [f"{tmp_path}/{name}" for name in ("b.txt", "a/y.txt", "a/z.txt")]
     assert skipped == []
 
 
@@ -152,7 +142,72 @@ def test_a_file_has_the_same_id_alone_as_in_its_folder(tmp_path: Path) -> None:
     (tmp_path / "guide.txt").write_text("text")
     (in_folder,), _ = read(tmp_path)
     (alone,), _ = read(tmp_path / "guide.txt")
-    assert in_folder.id == alone.id == f"{tmp_path.name}/guide.txt"
+    assert in_folder.id == alone.id == f"{tmp_path}/guide.txt"
+
+
+def test_the_source_is_absolute_wherever_the_program_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_text("text")
+    monkeypatch.chdir(tmp_path)
+    (from_above,), _ = read(Path("docs"))
+    monkeypatch.chdir(tmp_path / "docs")
+    (from_inside,), _ = read(Path("a.txt"))
+    path = str((tmp_path / "docs" / "a.txt").resolve())
+    assert from_above == from_inside
+    assert (from_above.id, from_above.metadata["source"]) == (path, path)
+
+
+def test_folders_of_one_name_share_no_ids(tmp_path: Path) -> None:
+    for project in ("one", "two"):
+        (tmp_path / project / "docs").mkdir(parents=True)
+        (tmp_path / project / "docs" / "a.txt").write_text(project)
+    documents, skipped = read(tmp_path / "one" / "docs", tmp_path / "two" / "docs")
+    assert [d.id for d in documents] == [f"{tmp_path}/{project}/docs/a.txt" for project in ("one", "two")]
+    assert skipped == []
+
+
+def test_a_very_long_path_or_heading_gives_an_id_that_a_store_takes(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 200) / ("e" * 200)
+    deep.mkdir(parents=True)
+    heading = "h" * 600
+    (deep / "a.md").write_text(f"# {heading}1\nfirst\n# {heading}2\nsecond\n")
+    (first, second), skipped = read(tmp_path)
+    assert skipped == []
+    assert first.id != second.id
+    for document in (first, second):
+        path, _, part = str(document.id).partition("#")
+        assert path[12:] == "…" + str(deep / "a.md")[-380:]
+        assert len(part) == 12 + 1 + 80
+        assert document.title.startswith(heading)
+
+
+def test_a_row_that_no_store_takes_is_reported_and_the_others_kept(tmp_path: Path) -> None:
+    rows = [{"_id": "x" * 600, "text": "a"}, {"_id": "a\nb", "text": "b"}, {"text": "c", "n": 2**70}, {"text": "kept"}]
+    documents, skipped = read_file(tmp_path, "rows.jsonl", "\n".join(json.dumps(row) for row in rows))
+    assert [d.text for d in documents] == ["kept"]
+    assert [skip.line for skip in skipped] == [1, 2, 3]
+    assert "512 characters" in skipped[0].reason
+    assert "U+000A" in skipped[1].reason
+    assert "64 bits" in skipped[2].reason
+
+
+def test_a_refused_document_leaves_its_id_to_the_next(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"_id": "x", "text": "from a"}')
+    (tmp_path / "b.jsonl").write_text('{"_id": "x", "text": "from b"}')
+    skipped: list[Skipped] = []
+    found = read_documents([tmp_path], on_skip=skipped.append, refuse=lambda d: "no" if d.text == "from a" else "")
+    assert [d.text for d in found] == ["from b"]
+    assert skipped == [Skipped(str(tmp_path / "a.jsonl"), 1, "no", "repeat")]
+
+
+def test_a_link_to_itself_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").symlink_to(tmp_path / "a.txt")
+    (tmp_path / "b.txt").write_text("fine")
+    documents, skipped = read(tmp_path)
+    assert [d.text for d in documents] == ["fine"]
+    assert [skip.path for skip in skipped] == [str(tmp_path / "a.txt")]
 
 
 def test_unknown_kinds_and_links_to_nowhere_are_reported(tmp_path: Path) -> None:
@@ -207,164 +262,11 @@ def test_the_first_of_two_documents_with_one_id_is_kept(tmp_path: Path) -> None:
     assert str(tmp_path / "a.jsonl") in skipped[0].reason
 
 
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        ('[{"_id": "a", "text": "one"}, {"text": "two"}]', [("a", "one"), ("{base}#2", "two")]),
-        ('{"_id": "a", "text": "one", "extra": {"k": 1}}', [("a", "one")]),
-        ('{"a": {"title": "t", "text": "one"}, "b": {"text": "two"}}', [("a", "one"), ("b", "two")]),
-        ('{"_id": "a", "text": "one"}\n{"_id": "b", "text": "two"}\n', [("a", "one"), ("b", "two")]),
-    ],
-    ids=["list", "one row", "by id", "lines"],
-)
-def test_json_of_four_shapes_is_read(tmp_path: Path, content: str, expected: list[tuple[str, str]]) -> None:
-    documents, skipped = read_file(tmp_path, "rows.json", content)
-    base = f"{tmp_path.name}/rows.json"
-    assert [(d.id, d.text) for d in documents] == [(name.format(base=base), text) for name, text in expected]
-    assert skipped == []
-
-
-def test_one_bad_row_in_a_json_list_does_not_lose_the_others(tmp_path: Path) -> None:
-    documents, skipped = read_file(tmp_path, "a.json", '[{"text": "x", "v": NaN}, 3, {"text": "kept"}]')
-    assert [(d.text, d.metadata["row"]) for d in documents] == [("kept", 3)]
-    assert [skip.reason for skip in skipped] == [
-        "row 1: NaN is not a JSON number; expected a finite one",
-        "row 2: the row is a int; expected an object with a text",
-    ]
-
-
-@pytest.mark.parametrize(("content", "reason"), [('{\n"text": ', "line 2 is not JSON"), ('"word"', "holds a str")])
-def test_json_that_is_no_rows_is_reported(tmp_path: Path, content: str, reason: str) -> None:
-    documents, skipped = read_file(tmp_path, "a.json", content)
-    assert documents == []
-    assert reason in skipped[0].reason
-
-
-def test_comma_tables_have_quoted_cells_and_true_line_numbers(tmp_path: Path) -> None:
-    content = '\ufeffid,title,text,year\r\n1,A,"one,\r\nstill one",2020\r\n2,B\r\n\r\n3,C,three,2021\r\n4,D,,2022\r\n'
-    documents, skipped = read_file(tmp_path, "a.csv", content)
-    assert [(d.id, d.title, d.text, d.metadata["year"], d.metadata["line"]) for d in documents] == [
-        ("1", "A", "one,\r\nstill one", "2020", 2),
-        ("3", "C", "three", "2021", 6),
-    ]
-    assert [(skip.line, skip.reason) for skip in skipped] == [
-        (4, "the row has 2 fields; expected 4, as in the header"),
-        (7, "'text' is empty; expected a text"),
-    ]
-
-
-def test_a_table_row_in_another_encoding_does_not_lose_the_others(tmp_path: Path) -> None:
-    documents, skipped = read_file(tmp_path, "a.csv", b"id,text\n1,one\n2,caf\xe9\n3,three\n")
-    assert [(d.id, d.metadata["line"]) for d in documents] == [("1", 2), ("3", 4)]
-    assert [skip.line for skip in skipped] == [3]
-
-
-def test_tab_tables_take_quotes_as_they_are(tmp_path: Path) -> None:
-    documents, skipped = read_file(tmp_path, "a.tsv", '_id\ttext\n1\t"open quote\n2\ttwo\n')
-    assert [(d.id, d.text) for d in documents] == [("1", '"open quote'), ("2", "two")]
-    assert skipped == []
-
-
-@pytest.mark.parametrize(("header", "reason"), [("id,name", "no text column"), ("text,text", "a column twice")])
-def test_a_table_without_usable_header_is_reported_once(tmp_path: Path, header: str, reason: str) -> None:
-    documents, skipped = read_file(tmp_path, "a.csv", f"{header}\n1,one\n2,two\n")
-    assert documents == []
-    assert len(skipped) == 1
-    assert reason in skipped[0].reason
-
-
-def test_markdown_is_split_at_headings_outside_code(tmp_path: Path) -> None:
-    content = """Preface.
-
-# Guide
-
-## Install
-Run this:
-
-```sh
-# not a heading
-```
-
-## Use ##
-Call it.
-
-# Empty
-
-# Guide
-Again.
-"""
-    documents, skipped = read_file(tmp_path, "guide.md", content)
-    base = f"{tmp_path.name}/guide.md"
-    assert [(d.id, d.title, d.text, d.metadata.get("line")) for d in documents] == [
-        (base, "", "Preface.", 1),
-        (f"{base}#Guide > Install", "Guide > Install", "Run this:\n\n```sh\n# not a heading\n```", 5),
-        (f"{base}#Guide > Use", "Guide > Use", "Call it.", 12),
-        (f"{base}#Empty", "Empty", "Empty", 15),
-        (f"{base}#Guide", "Guide", "Again.", 17),
-    ]
-    assert skipped == []
-
-
-def test_two_sections_of_one_name_are_both_kept(tmp_path: Path) -> None:
-    documents, skipped = read_file(tmp_path, "a.md", "# News\nfirst\n# News\nsecond\n")
-    base = f"{tmp_path.name}/a.md#News"
-    assert [(d.id, d.text) for d in documents] == [(base, "first"), (f"{base}~2", "second")]
-    assert skipped == []
-
-
-def test_html_gives_what_is_visible(tmp_path: Path) -> None:
-    content = """<!doctype html><html><head><title>My
-      page</title><style>p {color: red}</style></head><body><script>var hidden = "<p>";</script>
-      <h1>Hello &amp; welcome</h1><p>One <b>bold</b>
-      line.<br>Two.</p><template>no</template></body></html>"""
-    (document,), skipped = read_file(tmp_path, "a.html", content)
-    assert document.title == "My page"
-    assert document.text == "Hello & welcome\nOne bold line.\nTwo."
-    assert skipped == []
-
-
-def test_python_is_split_into_definitions_and_loses_no_line(tmp_path: Path) -> None:
-    content = '''"""What the module does."""
-
-import os
-
-@decorated
-def first(a):
-    """Do it."""
-    return os.name + a
-
-class Second:
-    """A class."""
-
-    def method(self): ...
-
-LAST = 1
-'''
-    documents, skipped = read_file(tmp_path, "mod.py", content)
-    base = f"{tmp_path.name}/mod.py"
-    assert [(d.id, d.title, d.metadata.get("line")) for d in documents] == [
-        (base, "", None),
-        (f"{base}#first", "first", 5),
-        (f"{base}#Second", "Second", 10),
-    ]
-    assert documents[1].text.startswith("@decorated\ndef first(a):")
-    assert documents[2].text.endswith("def method(self): ...")
-    kept = sorted(line for d in documents for line in d.text.split("\n") if line.strip())
-    assert kept == sorted(line for line in content.split("\n") if line.strip())
-    assert skipped == []
-
-
-def test_python_that_does_not_parse_is_kept_as_text(tmp_path: Path) -> None:
-    (document,), skipped = read_file(tmp_path, "old.py", "print 'hello'\ndef f(): pass\n")
-    assert document.text == "print 'hello'\ndef f(): pass"
-    assert skipped == []
-
-
 def test_a_very_long_text_is_cut_between_lines_without_loss(tmp_path: Path) -> None:
     line = "x" * 999
     lines = [f"{number} {line}" for number in range(MAX_PART_CHARACTERS // 1000 * 2)]
     documents, _ = read_file(tmp_path, "long.txt", "\n".join(lines))
-    base = f"{tmp_path.name}/long.txt"
+    base = f"{tmp_path}/long.txt"
     assert [d.id for d in documents] == [base, f"{base}#2", f"{base}#3"]
     assert all(len(d.text) <= MAX_PART_CHARACTERS for d in documents)
     assert "\n".join(d.text for d in documents).split("\n") == lines
