@@ -138,7 +138,7 @@ class MemoryRetriever(StoreOwner):
             query: what is being said or asked now.
             k: how many, from 1 to 10,000; fewer come back if there are fewer.
             user: whose memories; required.
-            session: only dialogue of this session (long texts belong to no session and are left out).
+            session: only what was said in that one (long texts belong to no session and are left out).
             recency: share of the score, from 0 to 1, that goes to how recent a memory is: 0.5 ** (newer memories / 8).
             mode: overrides the retriever's.
 
