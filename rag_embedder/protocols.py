@@ -62,7 +62,7 @@ class VectorIndex(Protocol):
         ...
 
     def add(self, numbers: Numbers, vectors: Vectors) -> None:
-        """Take in `vectors` (n, dim) under `numbers` (n,), which are ascending and larger than any held before."""
+        """Take in `vectors` (n, dim) under `numbers` (n,): in any order, none of them held already."""
         ...
 
     def remove(self, numbers: Numbers) -> None:
