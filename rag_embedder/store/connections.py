@@ -1,8 +1,10 @@
 """SQLite connections of one store: one that writes, a few that read, shared by all threads of one process."""
 
 import os
+import random
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +48,7 @@ class Connections:
             for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=FULL", "fullfsync=ON"):
                 connection.execute(f"PRAGMA {pragma}")
             if not memory:
-                connection.execute("PRAGMA journal_mode=WAL")
+                _use_write_ahead_log(connection, time.monotonic() + self._timeout)
                 connection.execute("PRAGMA journal_size_limit=67108864")
         except BaseException:
             connection.close()
@@ -136,6 +138,20 @@ class Connections:
         Source: sqlite.org/howtocorrupt.html, section 2.6.
         """
         _ABANDONED.extend([self._writer, *self._idle])
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection, deadline: float) -> None:
+    # Where two connections switch a new file together, SQLite answers "busy" at once: waiting, it says, could block
+    # both for ever. It is right only if both keep their locks; here each lets go and tries again.
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as fault:
+            is_busy = fault.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if not is_busy or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.001 + 0.01 * random.random())
 
 
 @contextmanager

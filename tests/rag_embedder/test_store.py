@@ -3,6 +3,7 @@ import pickle
 import shutil
 import sqlite3
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -519,3 +520,41 @@ def test_the_newest_item_of_a_kind_is_found_without_reading_all(tmp_path):
         ).fetchall()
     assert "item_by_kind" in str(plan)
     assert "TEMP B-TREE" not in str(plan)
+
+
+def test_many_can_open_a_new_store_at_the_same_moment(tmp_path):
+    """Switching a new file to the write-ahead log answers "busy" at once when two do it together."""
+    faults, ids = [], []
+
+    def open_together(folder, barrier):
+        barrier.wait()
+        try:
+            with Store.open(folder) as store:
+                ids.append((folder, store.store_id))
+        except StoreLockedError as fault:
+            faults.append(fault)
+
+    for turn in range(120):
+        barrier = threading.Barrier(6)
+        threads = [threading.Thread(target=open_together, args=(tmp_path / str(turn), barrier)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert faults == []
+    assert len(ids) == 720
+    assert len(set(ids)) == 120
+
+
+def test_a_switch_to_the_log_that_stays_busy_ends_after_the_timeout(tmp_path):
+    with Store.open(tmp_path / "kb"):
+        pass
+    blocker = sqlite3.connect(tmp_path / "kb" / "truth.db", isolation_level=None)
+    blocker.execute("PRAGMA journal_mode=DELETE")
+    blocker.execute("BEGIN EXCLUSIVE")
+    started = time.monotonic()
+    with pytest.raises(StoreLockedError, match="longer than the lock timeout"):
+        Store.open(tmp_path / "kb", lock_timeout=0.3)
+    assert 0.2 < time.monotonic() - started < 10
+    blocker.execute("ROLLBACK")
+    blocker.close()
