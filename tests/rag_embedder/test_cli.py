@@ -247,7 +247,10 @@ def test_debug_after_two_dashes_is_an_argument(run):
 def test_interrupted_indexing_says_so(tiny_folder, tmp_path):
     rows = "".join(json.dumps({"text": f"number {number} of many"}) + "\n" for number in range(100_000))
     (tmp_path / "many.jsonl").write_text(rows)
-    command = [*PROGRAM, "index", tmp_path / "many.jsonl", "--store", tmp_path / "s", "--model", tiny_folder, "--json"]
+    # Tests that a shell started in the background inherit an ignored SIGINT, and so would the program.
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = [sys.executable, "-c", f"{heeding}; from rag_embedder.cli import main; main()"]
+    command = [*program, "index", tmp_path / "many.jsonl", "--store", tmp_path / "s", "--model", tiny_folder, "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
         while not (tmp_path / "s" / "STORE").exists() and time.monotonic() < deadline:
