@@ -96,8 +96,7 @@ def index(
     from rag_embedder.encoder import Embedder
     from rag_embedder.reading import read_documents
 
-    documents_of = read_documents(paths)  # a path that does not exist is refused before the model is loaded
-    del documents_of
+    read_documents(paths)  # reads nothing yet, but refuses a path that does not exist before the model is loaded
     report = index_paths(
         Embedder.load(model), paths, store=store, scenario=scenario, chunk_tokens=chunk_tokens or None, index=index
     )

@@ -49,3 +49,15 @@ def test_a_half_filled_memory_is_filled_again(embedder, small_library, tmp_path)
     (_, again, *_) = quickstart.run_quickstart(embedder, tmp_path / "data")
     assert not again.is_reused
     assert again.num_items == memory.num_items
+
+
+def test_a_changed_library_is_not_called_reused(embedder, small_library, monkeypatch, tmp_path):
+    quickstart.run_quickstart(embedder, tmp_path / "data")
+    changed = [Document("Another text for the queue.", id="queue"), Document("Exact money.", id="decimal")]
+    monkeypatch.setattr(quickstart, "module_documents", lambda: changed)
+    knowledge, memory, demonstrations, tools, conversation = quickstart.run_quickstart(embedder, tmp_path / "data")
+    assert not knowledge.is_reused
+    assert not conversation.is_reused
+    assert memory.is_reused
+    assert demonstrations.is_reused
+    assert tools.is_reused
