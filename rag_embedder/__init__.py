@@ -1,7 +1,8 @@
 """One encoder for every retrieval an LLM agent does. Names are imported on first use, so importing this is cheap."""
 
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING
+
+from rag_embedder.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from rag_embedder.encoder import Embedder as Embedder
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rag_embedder.types import Hit as Hit
     from rag_embedder.types import Tool as Tool
     from rag_embedder.types import Turn as Turn
+    from rag_embedder.watching import watch_encodings as watch_encodings
 
 __version__ = "0.1.0"
 
@@ -38,15 +40,12 @@ _PUBLIC = {
     "Tool": "rag_embedder.types:Tool",
     "ToolRetriever": "rag_embedder.retrievers.tools:ToolRetriever",
     "Turn": "rag_embedder.types:Turn",
+    "watch_encodings": "rag_embedder.watching:watch_encodings",
 }
 
-__all__ = [*sorted(_PUBLIC), "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = sorted([*_PUBLIC, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
 
-
-def __getattr__(name: str) -> object:
-    if name in _PUBLIC:
-        return resolve_name(_PUBLIC[name])
-    raise AttributeError(f"module 'rag_embedder' has no attribute {name!r}; it has: {', '.join(sorted(_PUBLIC))}.")
+__getattr__ = lazy_names(__name__, _PUBLIC)
 
 
 def __dir__() -> list[str]:

@@ -25,6 +25,7 @@ from rag_embedder.scenario import INSTRUCTION_SETS, Role, Scenario
 from rag_embedder.texts import check_text, check_texts
 from rag_embedder.tokenizer import TextTokenizer, TokenizedText
 from rag_embedder.types import Vectors
+from rag_embedder.watching import tell_watches
 
 OnTruncate = Literal["warn", "error"]
 
@@ -281,6 +282,7 @@ class Embedder:
         instruction = self._scenario(scenario).instruction(role)
         on_truncate = self._on_truncate if on_truncate is None else _check_on_truncate(on_truncate)
         checked = check_texts(texts)
+        tell_watches(checked, scenario, role)
         if not checked:
             return np.empty((0, self.dim), dtype=np.float32)
         tokenized = self._tokenizer.encode([instruction + text for text in checked])
