@@ -19,6 +19,7 @@ from rag_embedder.engine import ENGINES, Engine
 from rag_embedder.errors import ConfigError, InvalidTextError, ModelLoadError, TextTruncatedError
 from rag_embedder.micro_batch import MicroBatcher
 from rag_embedder.model_folder import ModelSettings, check_weights, read_settings, write_folder
+from rag_embedder.model_folder.modules import POOLING_NAMES
 from rag_embedder.model_source import locate
 from rag_embedder.registry import unknown_name
 from rag_embedder.scenario import INSTRUCTION_SETS, Role, Scenario
@@ -88,7 +89,9 @@ class Embedder:
         device: str = "auto",
         dtype: str = "float32",
         engine: str = "transformers",
-        instructions: str | None = None,
+        instructions: str | Sequence[Scenario] | None = None,
+        pooling: str | None = None,
+        normalize: bool = True,
         on_truncate: OnTruncate = "warn",
         allow_pickle: bool = False,
     ) -> "Embedder":
@@ -99,22 +102,28 @@ class Embedder:
             device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1", "mps".
             dtype: "float32", "bfloat16" or "float16"; vectors come back as float32 in any case.
             engine: a name in `rag_embedder.engine.ENGINES`.
-            instructions: use a named set ("llm-embedder" or "none") instead of what the model's files say.
+            instructions: use a named set ("llm-embedder" or "none"), or these scenarios, instead of what the model's
+                files say.
+            pooling: "cls", "mean" or "last" instead of what the model's files say.
+            normalize: False leaves rows at the length the model gives them, for published models that are scored by
+                the inner product of such rows. Retrievers need unit rows and refuse it.
             on_truncate: what a text longer than the model does: "warn" once, or "error".
             allow_pickle: accept pickled weights, read by torch's weights-only loader. Model code is never run.
 
         Raises:
             ModelLoadError: if it is not found, incomplete or damaged; the message says what was looked for and where.
             UntrustedModelError: if it would need pickled weights or code from the model.
-            ConfigError: for an unknown device, dtype, engine or instruction set.
+            ConfigError: for an unknown device, dtype, engine, pooling or instruction set.
         """
         source = locate(path_or_hub_id, allow_pickle=allow_pickle)
         settings = read_settings(source.folder)
-        chosen = instructions or source.instructions
+        chosen = source.instructions if instructions is None else instructions
         if chosen is not None:
-            if chosen not in INSTRUCTION_SETS:
-                raise unknown_name("instruction set", chosen, list(INSTRUCTION_SETS))
-            settings = replace(settings, scenarios=INSTRUCTION_SETS[chosen])
+            settings = replace(settings, scenarios=_scenarios(chosen))
+        if pooling is not None:
+            if pooling not in POOLING_NAMES:
+                raise unknown_name("pooling", pooling, list(POOLING_NAMES))
+            settings = replace(settings, pooling=pooling)
         # Our own folders know their name; elsewhere it is the hub id or the folder's.
         settings = replace(
             settings,
@@ -126,7 +135,12 @@ class Embedder:
             source.folder, max_length=settings.max_length, lower_case=settings.lower_case
         )
         loaded = ENGINES[engine].load(
-            source.folder, pooling=settings.pooling, device=device, dtype=dtype, allow_pickle=allow_pickle
+            source.folder,
+            pooling=settings.pooling,
+            normalize=normalize,
+            device=device,
+            dtype=dtype,
+            allow_pickle=allow_pickle,
         )
         _check_vocabulary(tokenizer, loaded, source.folder)
         return cls(loaded, tokenizer, settings, folder=source.folder, on_truncate=on_truncate)
@@ -150,6 +164,11 @@ class Embedder:
     def max_length(self) -> int:
         """Tokens the model reads of one text, instruction and special tokens included."""
         return self._settings.max_length
+
+    @property
+    def is_normalized(self) -> bool:
+        """Whether rows are unit vectors, as all retrieval needs them."""
+        return self._engine.is_normalized
 
     @property
     def device(self) -> str:
@@ -241,8 +260,11 @@ class Embedder:
         """Write a folder that `Embedder.load` and plain `SentenceTransformer(folder)` load, prompts included.
 
         Raises:
-            ConfigError: if the folder exists and is not empty, or the weights are held in half precision.
+            ConfigError: if the folder exists and is not empty, the weights are held in half precision, or the rows are
+                not normalized, which the layout cannot say.
         """
+        if not self.is_normalized:
+            raise ConfigError("save: loaded with normalize=False; expected True. Load the model again and save that.")
         self._engine.check_can_save()
         write_folder(
             Path(folder).expanduser(),
@@ -326,6 +348,14 @@ class Embedder:
             )
 
 
+def _scenarios(chosen: str | Sequence[Scenario]) -> Mapping[str, Scenario]:
+    if not isinstance(chosen, str):
+        return {scenario.name: scenario for scenario in chosen}
+    if chosen not in INSTRUCTION_SETS:
+        raise unknown_name("instruction set", chosen, list(INSTRUCTION_SETS))
+    return INSTRUCTION_SETS[chosen]
+
+
 def _frames_of_this_package() -> int:
     """The `stacklevel` with which a warning of the caller points at the first line outside this package."""
     package = str(Path(__file__).parent)
@@ -342,7 +372,8 @@ def _check_on_truncate(on_truncate: OnTruncate) -> OnTruncate:
 
 
 def _hash_model(engine: Engine, tokenizer: TextTokenizer, settings: ModelSettings) -> str:
-    shape = json.dumps([settings.pooling, engine.dim, settings.max_length, settings.lower_case])
+    length = [] if engine.is_normalized else ["not normalized"]
+    shape = json.dumps([settings.pooling, engine.dim, settings.max_length, settings.lower_case, *length])
     return _short_hash(engine.weights_hash(), tokenizer.definition(), shape)
 
 

@@ -52,6 +52,14 @@ class BM25Index:
     def __len__(self) -> int:
         return len(self._numbers)
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the postings and of the vocabulary's words."""
+        if self._bm25 is None:
+            return 0
+        postings = sum(array.nbytes for array in self._bm25.scores.values() if isinstance(array, np.ndarray))
+        return postings + sum(len(word.encode()) for word in self._bm25.vocab_dict)
+
     def search(self, queries: Sequence[str], k: int, *, allowed: Numbers | None = None) -> list[Neighbours]:
         """The `k` best texts for each query, fewer if fewer share a word with it; ties by number.
 

@@ -262,6 +262,8 @@ def check_encoder(encoder: TextEncoder, *scenarios: str) -> None:
     """
     if not callable(getattr(encoder, "encode_queries", None)):
         raise ConfigError(f"embedder: got {type(encoder).__name__}; expected an Embedder, such as Embedder.load().")
+    if not getattr(encoder, "is_normalized", True):
+        raise ConfigError("embedder: its rows are not unit vectors; expected an Embedder loaded with normalize=True.")
     for scenario in scenarios:
         encoder.fingerprint_of(scenario)
 

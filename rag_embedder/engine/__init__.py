@@ -13,12 +13,17 @@ ENGINES = Registry("engine", {"transformers": "rag_embedder.engine.transformers:
 class Engine(Protocol):
     """A loaded model. Engines pad or pack as they like; rows come back in the order of the texts.
 
-    A registered class also has `load(folder, *, pooling, device, dtype, allow_pickle)`.
+    A registered class also has `load(folder, *, pooling, normalize, device, dtype, allow_pickle)`.
     """
 
     @property
     def dim(self) -> int:
         """Length of one vector."""
+        ...
+
+    @property
+    def is_normalized(self) -> bool:
+        """Whether rows are unit vectors."""
         ...
 
     @property
@@ -49,5 +54,5 @@ class Engine(Protocol):
         ...
 
     def encode(self, token_ids: Sequence[list[int]]) -> Vectors:
-        """Unit rows, shape (n, dim), for one batch of token id lists (special tokens included, none empty)."""
+        """Rows of shape (n, dim) for one batch of token id lists (special tokens included, none empty)."""
         ...

@@ -28,20 +28,36 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 class TransformersEngine:
-    """`AutoModel` → pooling → L2 normalisation."""
+    """`AutoModel` → pooling → L2 normalisation, unless that is switched off."""
 
-    def __init__(self, model: PreTrainedModel, *, pooling: str, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        pooling: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        normalize: bool = True,
+    ) -> None:
         self._weights_hash = _hash_weights(model)
         model.eval()
         torch.nn.Module.to(model, device=device, dtype=dtype)
         self.model = model
         self._pool = POOLINGS[pooling]
+        self._normalize = normalize
         self._device = device
         self._pad_id = model.config.pad_token_id or 0
 
     @classmethod
     def load(
-        cls, folder: Path, *, pooling: str, device: str = "auto", dtype: str = "float32", allow_pickle: bool = False
+        cls,
+        folder: Path,
+        *,
+        pooling: str,
+        normalize: bool = True,
+        device: str = "auto",
+        dtype: str = "float32",
+        allow_pickle: bool = False,
     ) -> "TransformersEngine":
         """Read config and weights of a folder.
 
@@ -55,12 +71,17 @@ class TransformersEngine:
             raise ConfigError(f"unknown dtype {dtype!r}; expected one of: {', '.join(_DTYPES)}.")
         with _LOADING:
             model = _load_model(folder, allow_pickle=allow_pickle)
-        return cls(model, pooling=pooling, device=target, dtype=_DTYPES[dtype])
+        return cls(model, pooling=pooling, normalize=normalize, device=target, dtype=_DTYPES[dtype])
 
     @property
     def dim(self) -> int:
         """Hidden size of the model."""
         return int(self.model.config.hidden_size)
+
+    @property
+    def is_normalized(self) -> bool:
+        """Whether rows are unit vectors."""
+        return self._normalize
 
     @property
     def device(self) -> str:
@@ -95,7 +116,7 @@ class TransformersEngine:
         save_file(tensors, path, metadata={"format": "pt"})
 
     def encode(self, token_ids: Sequence[list[int]]) -> Vectors:
-        """Unit rows, shape (n, dim); a batch that does not fit in GPU memory is halved until it does.
+        """Rows of shape (n, dim); a batch that does not fit in GPU memory is halved until it does.
 
         Raises:
             VectorError: if the model answers NaN or infinity.
@@ -120,7 +141,9 @@ class TransformersEngine:
         input_ids, mask = self._pad(token_ids)
         states = self.model(input_ids=input_ids, attention_mask=mask).last_hidden_state
         vectors = self._pool(states, mask).float()
-        return torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
+        if self._normalize:
+            vectors = torch.nn.functional.normalize(vectors, dim=-1)
+        return vectors.cpu().numpy()
 
     def _pad(self, token_ids: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
         width = max(map(len, token_ids))

@@ -12,6 +12,9 @@ POOLING_FLAGS = {
 }
 """Keys of version 2 to our names of poolings."""
 
+POOLING_NAMES = tuple(POOLING_FLAGS.values())
+"""The poolings there are, without importing torch."""
+
 
 def read_pooling(folder: Path) -> str:
     """The name of the pooling in `POOLINGS`.

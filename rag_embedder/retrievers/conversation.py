@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from rag_embedder.encoder import Embedder
-from rag_embedder.errors import InputError, InvalidTextError
+from rag_embedder.errors import InvalidTextError
 from rag_embedder.index import IndexSettings
 from rag_embedder.retrievers.base import in_thread
-from rag_embedder.retrievers.entries import is_blank
 from rag_embedder.retrievers.passages import PassageStore
-from rag_embedder.retrievers.turns import as_turns
+from rag_embedder.retrievers.turns import as_turns, join_dialogue
 from rag_embedder.search import MetadataFilter, Mode
 from rag_embedder.types import Chunk, Document, Hit, Turn
 
@@ -59,24 +58,8 @@ class ConversationRetriever(PassageStore):
         """
         if isinstance(dialogue, str):
             return dialogue
-        spoken = [turn for turn in as_turns(dialogue, field="dialogue") if turn.role in ("user", "assistant")]
-        if spoken and spoken[-1].role != "user":
-            raise InputError(
-                f"dialogue: the last of its {len(spoken)} spoken turns is the {spoken[-1].role}'s; expected the "
-                "user's question. Leave out what came after it."
-            )
-        if not spoken or is_blank(spoken[-1].content):
-            return ""
-        query = ""
-        for turn in reversed(spoken):
-            if is_blank(turn.content):
-                continue
-            longer = f"{turn.content.strip()} {query}".strip()
-            # The newest turn is always taken; if it alone is too long, the encoder counts and reports the truncation.
-            if query and self._embedder.preview(longer, self._scenario, "query").is_truncated:
-                break
-            query = longer
-        return query
+        turns = as_turns(dialogue, field="dialogue")
+        return join_dialogue(turns, lambda text: not self._embedder.preview(text, self._scenario, "query").is_truncated)
 
     def retrieve(
         self, dialogue: Dialogue, k: int = 5, *, filter: MetadataFilter | None = None, mode: Mode | None = None

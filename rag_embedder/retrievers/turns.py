@@ -1,6 +1,6 @@
 """Dialogue turns as they come from callers, and the exchanges they form."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rag_embedder.errors import InputError, InvalidTextError
@@ -96,3 +96,32 @@ def group_exchanges(turns: Iterable[Turn]) -> list[tuple[Turn, ...]]:
         else:
             exchanges.append((turn,))
     return exchanges
+
+
+def join_dialogue(turns: Sequence[Turn], fits: Callable[[str], bool]) -> str:
+    """The one query that a dialogue becomes: its user and assistant turns in order, joined by spaces (as for QReCC).
+
+    Whole turns are left out, the oldest first, until the text `fits`; the last turn is always there. Empty if the last
+    question is.
+
+    Raises:
+        InputError: if the dialogue does not end with the user.
+    """
+    spoken = [turn for turn in turns if turn.role in ("user", "assistant")]
+    if spoken and spoken[-1].role != "user":
+        raise InputError(
+            f"dialogue: the last of its {len(spoken)} spoken turns is the {spoken[-1].role}'s; expected the "
+            "user's question. Leave out what came after it."
+        )
+    if not spoken or is_blank(spoken[-1].content):
+        return ""
+    query = ""
+    for turn in reversed(spoken):
+        if is_blank(turn.content):
+            continue
+        longer = f"{turn.content.strip()} {query}".strip()
+        # The newest turn is always taken; if it alone is too long, the encoder counts and reports the truncation.
+        if query and not fits(longer):
+            break
+        query = longer
+    return query

@@ -10,7 +10,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from rag_embedder import Embedder, Scenario
+from rag_embedder import Embedder, KnowledgeRetriever, Scenario
 from rag_embedder.encoder import TruncationWarning
 from rag_embedder.errors import ConfigError, InvalidTextError, TextTruncatedError
 from rag_embedder.scenario import INSTRUCTION_SETS, SCENARIO_NAMES
@@ -322,3 +322,34 @@ class TestDefault:
         query = minilm.encode_queries(["what is the capital of france?"])
         documents = minilm.encode_documents(["Rain falls in Bergen.", "Paris is where France is governed from."])
         assert int((query @ documents.T).argmax()) == 1
+
+
+def test_rows_keep_their_length_only_when_asked(tiny_folder):
+    unit = Embedder.load(tiny_folder, device="cpu")
+    raw = Embedder.load(tiny_folder, device="cpu", normalize=False)
+    vectors = raw.encode_queries(["rain in oslo"])
+    length = np.linalg.norm(vectors)
+    assert abs(length - 1) > 0.01
+    np.testing.assert_allclose(vectors / length, unit.encode_queries(["rain in oslo"]), atol=1e-6)
+    assert raw.fingerprint != unit.fingerprint
+
+
+def test_rows_of_other_lengths_are_refused_by_retrievers_and_cannot_be_saved(tiny_folder, tmp_path):
+    raw = Embedder.load(tiny_folder, device="cpu", normalize=False)
+    with pytest.raises(ConfigError, match="expected an Embedder loaded with normalize=True"):
+        KnowledgeRetriever(raw)
+    with pytest.raises(ConfigError, match="loaded with normalize=False"):
+        raw.save(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
+
+
+def test_pooling_and_scenarios_can_be_given_at_load(tiny_folder):
+    plain = Embedder.load(tiny_folder, device="cpu")
+    mean = Embedder.load(
+        tiny_folder, device="cpu", pooling="mean", instructions=[Scenario("qa", "query: ", "passage: ")]
+    )
+    assert list(mean.scenarios) == ["qa"]
+    assert mean.preview("rain").text == "query: rain"
+    assert not np.allclose(plain.encode_documents(["rain"]), mean.encode_documents(["rain"]))
+    with pytest.raises(ConfigError, match="unknown pooling 'max'; expected one of: cls, mean, last"):
+        Embedder.load(tiny_folder, pooling="max")

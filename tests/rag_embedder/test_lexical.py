@@ -150,3 +150,10 @@ def test_numbers_that_do_not_fit_are_refused() -> None:
         BM25Index(numbers(4, 4), ["one", "two"])
     with pytest.raises(InputError, match="k is 0"):
         BM25Index(numbers(0), ["one"]).search(["one"], k=0)
+
+
+def test_the_size_counts_postings_and_words() -> None:
+    # Three postings of (float32 score, int32 document), and for two words three int64 places where they start and end.
+    index = BM25Index(np.array([0, 1]), ["snow rain", "rain"])
+    assert index.num_bytes == 3 * (4 + 4) + 3 * 8 + len("snow") + len("rain")
+    assert BM25Index(np.array([], dtype=np.int64), []).num_bytes == 0
