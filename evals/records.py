@@ -55,17 +55,28 @@ class EvaluationSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What one system took for one set. Seconds are wall time; 0 where a step does not exist or was cached."""
+class Seconds:
+    """Wall time of one system on one set, by step. Vectors that were read from the cache cost only their reading."""
 
-    encode_documents_seconds: float = 0.0
-    encode_queries_seconds: float = 0.0
-    search_seconds: float = 0.0
-    documents_per_second: float | None = None
-    query_p50_ms: float | None = None
-    query_p99_ms: float | None = None
-    index_bytes: int = 0
-    peak_memory_bytes: int | None = None
+    encoding_documents: float = 0.0
+    indexing: float = 0.0
+    encoding_queries: float = 0.0
+    searching: float = 0.0
+    evaluating: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What one system takes, measured on a sample, in turns with the other systems of the same run.
+
+    Bytes of memory are the process's peak while this system worked; None where the machine does not tell.
+    """
+
+    documents_per_second: float | None
+    query_p50_ms: float
+    query_p99_ms: float
+    index_bytes_per_document: float
+    peak_memory_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +92,7 @@ class SetResult:
     is_zero_shot: bool | None
     checksum: str
     values: Values
-    cost: Cost = field(default_factory=Cost)
+    seconds: Seconds = field(default_factory=Seconds)
 
     def mean(self, metric: str) -> float:
         """The mean over all queries, those without results counted as zero."""

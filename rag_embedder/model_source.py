@@ -57,9 +57,9 @@ def locate(path_or_hub_id: str | Path | None, *, allow_pickle: bool = False) -> 
         raise ModelLoadError(
             f"no model folder at {folder.absolute()}, and {text!r} is not a hub id (expected 'owner/name')."
         )
-    return ModelSource(
-        folder=_from_hub(text, allow_pickle=allow_pickle), name=text, instructions=KNOWN_INSTRUCTIONS.get(text)
-    )
+    # The base is on every machine that has this package: its hub id needs no network either.
+    folder = base_folder() if text == BASE_HUB_ID else _from_hub(text, allow_pickle=allow_pickle)
+    return ModelSource(folder=folder, name=text, instructions=KNOWN_INSTRUCTIONS.get(text))
 
 
 def base_folder() -> Path:

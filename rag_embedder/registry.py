@@ -31,6 +31,10 @@ class Registry(Mapping[str, Any]):
             raise unknown_name(self._kind, name, list(self._lines))
         return resolve_name(self._lines[name])
 
+    def __contains__(self, name: object) -> bool:
+        # Mapping's own would import what it finds, and raise for what it does not.
+        return name in self._lines
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._lines)
 

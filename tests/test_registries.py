@@ -50,6 +50,8 @@ def test_a_line_that_leads_nowhere_fails_when_it_is_used_and_not_before():
     registry = Registry("thing", {"gone": "rag_embedder.nowhere:Nothing", "there": "rag_embedder.types:Hit"})
     assert list(registry) == ["gone", "there"]
     assert len(registry) == 2
+    assert "gone" in registry
+    assert "nowhere" not in registry
     assert registry["there"] is rag_embedder.Hit
     with pytest.raises(ModuleNotFoundError, match=r"nowhere"):
         registry["gone"]

@@ -2,22 +2,23 @@
 
 import secrets
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from rag_embedder.chunking import chunk_spans
 from rag_embedder.encoder import Embedder
-from rag_embedder.errors import ConfigError, InputError, UserRequiredError
+from rag_embedder.errors import ConfigError
 from rag_embedder.index import IndexSettings
 from rag_embedder.retrievers.base import StoreOwner, check_max_tokens, in_thread, retrieve_non_empty
 from rag_embedder.retrievers.entries import check_document_text, content_id, digest
+from rag_embedder.retrievers.memory_checks import check_name, check_recency, check_score_threshold, check_user
 from rag_embedder.retrievers.memory_context import write_context
 from rag_embedder.retrievers.turns import as_turns, continued, group_exchanges
 from rag_embedder.search import MAX_K, Found, Mode, SemanticSearch, check_encoder, check_k, check_mode
 from rag_embedder.store import NewEntry, NewPart, Store, StoredItem
-from rag_embedder.store.json_values import check_id
 from rag_embedder.texts import check_texts
 from rag_embedder.types import Chunk, Exchange, Hit, Turn
 
@@ -25,9 +26,6 @@ EXCHANGE = "exchange"
 CHUNK = "chunk"
 
 _SPEAKERS = {"user": "Speaker 1", "assistant": "Speaker 2"}
-_MAX_NAME = 400
-"""Characters of a session or source; ids are made from them."""
-
 _RECENT = 32
 """How many of the newest memories compete on recency, besides those that are found by meaning."""
 
@@ -84,8 +82,8 @@ class MemoryRetriever(StoreOwner):
             UserRequiredError: if no user is named.
             InputError: for a turn that is none, or a session name that cannot be stored.
         """
-        _check_user(user)
-        _check_name(session, "session")
+        check_user(user)
+        check_name(session, "session")
         groups = group_exchanges(as_turns(turns))
         with self._write_lock:
             newest = self._store.latest(EXCHANGE, user, limit=len(groups) + 1, metadata_filter={"session": session})
@@ -110,10 +108,10 @@ class MemoryRetriever(StoreOwner):
             UserRequiredError: if no user is named.
             InvalidTextError: if the text is empty or no text.
         """
-        _check_user(user)
+        check_user(user)
         text = check_document_text(text, field="text")
         source = content_id(text) if source is None else source
-        _check_name(source, "source")
+        check_name(source, "source")
         spans = chunk_spans(text, self._embedder.token_offsets(text), chunk_tokens=self._chunk_tokens)
         spans = spans or [(0, len(text))]
         payloads = [{"text": text[start:end], "start": start, "end": end} for start, end in spans]
@@ -158,7 +156,7 @@ class MemoryRetriever(StoreOwner):
         mode: Mode | None = None,
     ) -> list[list[Hit[Exchange | Chunk]]]:
         """Hits for each query, in order, all for one user."""
-        _check_user(user)
+        check_user(user)
         chosen = self._mode if mode is None else mode
         rankings = retrieve_non_empty(queries, lambda asked: self._rank(asked, k, user, session, recency, chosen))
         return [self._hits(ranking) for ranking in rankings]
@@ -185,15 +183,33 @@ class MemoryRetriever(StoreOwner):
         k: int = 8,
         session: str | None = None,
         recency: float = 0.0,
+        score_threshold: float | None = None,
+        visible: Iterable[Turn | Mapping[str, Any]] = (),
     ) -> str:
         """Memories as text for a prompt: the best that fit into `max_tokens`, printed in time order.
 
         Tokens are counted with the encoder's tokenizer; another model may count a little differently. A chunk brings
         its continuation where there is room, and neighbouring chunks are joined, not repeated.
+
+        Args:
+            query: what is being said or asked now.
+            user: whose memories; required.
+            max_tokens: budget of the text.
+            k: how many memories at most.
+            session: only what was said in that one.
+            recency: as in `retrieve`.
+            score_threshold: leaves out memories that score less, on the scale of `retrieve`.
+            visible: turns that the prompt shows anyway; exchanges made of them leave their place to others.
         """
-        _check_user(user)
+        check_user(user)
         check_max_tokens(max_tokens)
-        (ranking,) = retrieve_non_empty([query], lambda asked: self._rank(asked, k, user, session, recency, self._mode))
+        check_k(k)
+        check_score_threshold(score_threshold)
+        shown = {(turn.role, turn.content) for turn in as_turns(visible, field="visible")}
+        floor = -inf if score_threshold is None else score_threshold
+        (ranking,) = retrieve_non_empty(
+            [query], lambda asked: self._rank_unseen(asked, k, user, session, recency, shown=shown, floor=floor)
+        )
         return write_context(
             [hit.item for hit in self._hits(ranking)],
             written=[found.item.n for found in ranking],
@@ -206,18 +222,18 @@ class MemoryRetriever(StoreOwner):
 
         Returns how many were there.
         """
-        _check_user(user)
+        check_user(user)
         names = check_texts(ids, field="ids")
         return self._store.delete(EXCHANGE, user, names) + self._store.delete(CHUNK, user, names)
 
     def forget(self, user: str) -> int:
         """Forget everything of one user; returns how many exchanges and texts that were."""
-        _check_user(user)
+        check_user(user)
         return self._store.delete_scope(EXCHANGE, user) + self._store.delete_scope(CHUNK, user)
 
     def count(self, user: str) -> int:
         """How many exchanges and texts one user has."""
-        _check_user(user)
+        check_user(user)
         return self._store.count(EXCHANGE, scope=user) + self._store.count(CHUNK, scope=user)
 
     def __len__(self) -> int:
@@ -229,9 +245,8 @@ class MemoryRetriever(StoreOwner):
         check_k(k)
         check_mode(mode)
         if session is not None:
-            _check_name(session, "session")  # a dict here would be read as a filter
-        if isinstance(recency, bool) or not isinstance(recency, int | float) or not 0.0 <= recency <= 1.0:
-            raise InputError(f"recency: got {recency!r}; expected a number from 0 to 1.")
+            check_name(session, "session")  # a dict here would be read as a filter
+        check_recency(recency)
         if recency == 0.0:
             return self._search(queries, k, user, session, mode)
         if mode != "dense":
@@ -242,6 +257,33 @@ class MemoryRetriever(StoreOwner):
             self._with_recency(query, ranking, newest, recency)[:k]
             for query, ranking in zip(queries, rankings, strict=True)
         ]
+
+    def _rank_unseen(
+        self,
+        queries: list[str],
+        k: int,
+        user: str,
+        session: str | None,
+        recency: float,
+        *,
+        shown: Collection[tuple[str, str]],
+        floor: float,
+    ) -> list[list[Found]]:
+        # As deep as it takes to fill the places of what is shown; once is enough unless one exchange is stored often.
+        depth = min(k + len(shown), MAX_K)
+        while True:
+            rankings = self._rank(queries, depth, user, session, recency, self._mode)
+            unseen = [
+                [found for found in ranking if found.score >= floor and not _is_shown(found.item, shown)][:k]
+                for ranking in rankings
+            ]
+            is_enough = all(
+                len(kept) == k or len(ranking) < depth or ranking[-1].score < floor
+                for kept, ranking in zip(unseen, rankings, strict=True)
+            )
+            if is_enough or depth == MAX_K:
+                return unseen
+            depth = min(4 * depth, MAX_K)
 
     def _search(self, queries: list[str], k: int, user: str, session: str | None, mode: Mode) -> list[list[Found]]:
         where = None if session is None else {"session": session}
@@ -319,22 +361,11 @@ def _turns_of(payload: Mapping[str, Any]) -> list[Turn]:
     return [Turn(role, content) for role, content in payload["turns"]]
 
 
+def _is_shown(item: StoredItem, shown: Collection[tuple[str, str]]) -> bool:
+    return item.kind == EXCHANGE and all((role, content) in shown for role, content in item.payload["turns"])
+
+
 def _exchange_entry(id_: str, turns: Sequence[Turn], user: str, session: str, position: int) -> NewEntry:
     payload = {"turns": [[turn.role, turn.content] for turn in turns], "session": session, "position": position}
     metadata = {"session": session}
     return NewEntry(id_, (NewPart(payload, metadata),), digest([payload], metadata), user)
-
-
-def _check_user(user: object) -> None:
-    if not isinstance(user, str) or not user:
-        raise UserRequiredError(
-            f"user: got {user!r}; expected a non-empty str. Memories are never read or written without their user."
-        )
-    check_id(user, "user")
-
-
-def _check_name(name: object, field: str) -> None:
-    if not isinstance(name, str) or not 1 <= len(name) <= _MAX_NAME:
-        got = f"a str of {len(name)} characters" if isinstance(name, str) else type(name).__name__
-        raise InputError(f"{field}: got {got}; expected a str of 1 to {_MAX_NAME} characters.")
-    check_id(name, field)

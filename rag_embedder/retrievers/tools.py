@@ -64,6 +64,7 @@ class ToolRetriever(StoreOwner):
         check_encoder(embedder, scenario)
         check_mode(mode)
         self._embedder = embedder
+        self._scenario = scenario
         self._mode: Mode = mode
         self._pinned = tuple(dict.fromkeys(check_texts(pinned, field="pinned")))
         self._originals: dict[str, object] = {}
@@ -141,6 +142,15 @@ class ToolRetriever(StoreOwner):
     ) -> list[Hit[Tool]]:
         """`retrieve` off the event loop; concurrent requests are encoded together."""
         return await in_thread(lambda: self.retrieve(request, k, filter=filter, mode=mode))
+
+    def get(self, names: Iterable[str]) -> list[Tool]:
+        """The tools of these names that are there, in the order given; each with the `original` that was added."""
+        items = [self._store.part(KIND, "", name) for name in check_texts(names, field="names")]
+        return [self._tool(item) for item in items if item is not None]
+
+    def reads_whole(self, request: str) -> bool:
+        """Whether the model reads a request to its end."""
+        return not self._embedder.preview(request, self._scenario, "query").is_truncated
 
     def schema_tokens(self, hits: Sequence[Hit[Tool]]) -> SchemaTokens:
         """What choosing these hits saves: tokens of the JSON schemas, by the encoder's tokenizer."""

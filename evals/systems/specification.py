@@ -1,0 +1,118 @@
+"""A system as it is written on the command line, and the system it means.
+
+bm25 | random | oracle            systems without a model
+default                           the encoder that `Embedder.load()` gives
+llm-embedder, bge-base, ...       a preset
+FOLDER or OWNER/NAME              any encoder, with the settings of its own files
+SPEC?pooling=mean&instructions=none&normalize=false    other settings
+LABEL=SPEC                        another name in the table
+hybrid:SPEC                       fused with BM25
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qsl
+
+from evals.systems import WITHOUT_ENCODER, System
+from evals.systems.dense import DenseSystem
+from evals.systems.hybrid import HybridSystem
+from evals.systems.presets import PRESETS, Preset
+from evals.vector_cache import VectorCache
+from rag_embedder import Embedder
+from rag_embedder.errors import ConfigError
+from rag_embedder.protocols import TextEncoder
+from rag_embedder.registry import unknown_name
+
+_LABEL = re.compile(r"([A-Za-z0-9][\w.+-]*)=(.+)", re.DOTALL)
+_OPTIONS = ("instructions", "library", "normalize", "pooling")
+
+
+def open_systems(specifications: Sequence[str], *, cache: VectorCache | None, device: str = "auto") -> list[System]:
+    """The systems that are meant, in order.
+
+    Raises:
+        ConfigError: for an unknown option, or two systems of one name.
+        ModelLoadError: if a model cannot be loaded.
+    """
+    systems = [open_system(text, cache=cache, device=device) for text in specifications]
+    names = [system.name for system in systems]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f"systems: {', '.join(twice)} is named twice; expected different names, such as a=SPEC b=SPEC."
+        )
+    return systems
+
+
+def open_system(text: str, *, cache: VectorCache | None = None, device: str = "auto") -> System:
+    """The system that one specification means; errors as for `open_systems`."""
+    label, text = _labelled(text)
+    if text.startswith("hybrid:"):
+        system: Any = HybridSystem(open_system(text.removeprefix("hybrid:"), cache=cache, device=device))
+    elif text in WITHOUT_ENCODER:
+        system = WITHOUT_ENCODER[text]()
+    else:
+        system = _dense(text, cache, device)
+    if label is not None:
+        system.name = label
+    return system
+
+
+def _labelled(text: str) -> tuple[str | None, str]:
+    # A "=" after the "?" belongs to an option.
+    match = _LABEL.fullmatch(text) if "=" in text.partition("?")[0] else None
+    return (match[1], match[2]) if match else (None, text)
+
+
+def _dense(text: str, cache: VectorCache | None, device: str) -> DenseSystem:
+    source, _, options = text.partition("?")
+    is_default = source == "default"
+    preset = PRESETS.get(source) or Preset(model=source, instructions=None)
+    preset = _with_options(preset, options)
+    encoder = _load(None if is_default else preset.model, preset, device)
+    settings = {
+        "source": "rag_embedder's default" if is_default else preset.model,
+        "pooling": preset.pooling or "as the model's files say",
+        "instructions": _shown(preset.instructions),
+        "score": "cosine" if preset.normalize else "inner product",
+        "training": getattr(encoder, "training_state", "as published"),
+    }
+    return DenseSystem(encoder, name=text, settings=settings, cache=cache)
+
+
+def _with_options(preset: Preset, options: str) -> Preset:
+    for name, value in parse_qsl(options, keep_blank_values=True):
+        if name not in _OPTIONS:
+            raise unknown_name("option of a system", name, list(_OPTIONS))
+        preset = replace(preset, **{name: _truth(value) if name == "normalize" else value})
+    return preset
+
+
+def _truth(value: str) -> bool:
+    if value not in ("true", "false"):
+        raise ConfigError(f"normalize: got {value!r}; expected true or false.")
+    return value == "true"
+
+
+def _load(model: str | None, preset: Preset, device: str) -> TextEncoder:
+    if preset.library == "sentence-transformers":
+        from evals.systems.sentence_transformer import SentenceTransformerEncoder
+
+        return SentenceTransformerEncoder(model or "", instructions=preset.instructions, device=device)
+    if preset.library != "rag_embedder":
+        raise unknown_name("library", preset.library, ["rag_embedder", "sentence-transformers"])
+    return Embedder.load(
+        model,
+        device=device,
+        instructions=preset.instructions,
+        pooling=preset.pooling,
+        normalize=preset.normalize,
+    )
+
+
+def _shown(instructions: object) -> str:
+    if instructions is None:
+        return "as the model's files say"
+    return instructions if isinstance(instructions, str) else "the preset's own"

@@ -1,0 +1,102 @@
+"""What is written on the command line becomes the system that is meant."""
+
+import pytest
+
+from evals.systems import WITHOUT_ENCODER
+from evals.systems.presets import PRESETS
+from evals.systems.specification import open_system, open_systems
+from evals.vector_cache import VectorCache
+from rag_embedder.errors import ConfigError, ModelLoadError
+from rag_embedder.scenario import SCENARIO_NAMES
+
+
+@pytest.mark.parametrize("name", list(WITHOUT_ENCODER))
+def test_systems_without_a_model_open_by_name(name):
+    assert open_system(name).name == name
+
+
+def test_a_folder_is_an_encoder_with_the_settings_of_its_files(tiny_folder):
+    system = open_system(str(tiny_folder))
+    assert system.name == str(tiny_folder)
+    assert system.describe()["pooling"] == "as the model's files say"
+    assert system.describe()["score"] == "cosine"
+
+
+def test_options_change_what_is_encoded(tiny_folder):
+    plain, mean, raw = (
+        open_system(f"{tiny_folder}{options}")
+        for options in ("", "?pooling=mean&instructions=none", "?normalize=false")
+    )
+    assert len({plain.fingerprint, mean.fingerprint, raw.fingerprint}) == 3
+    assert mean.describe() | {"pooling": "mean", "instructions": "none"} == mean.describe()
+    assert raw.describe()["score"] == "inner product"
+
+
+def test_a_label_names_the_system_and_does_not_change_it(tiny_folder):
+    labelled = open_system(f"mine={tiny_folder}?pooling=mean")
+    assert labelled.name == "mine"
+    assert labelled.fingerprint == open_system(f"{tiny_folder}?pooling=mean").fingerprint
+
+
+def test_hybrid_wraps_any_system(tiny_folder):
+    assert open_system(f"hybrid:{tiny_folder}").name == f"hybrid:{tiny_folder}"
+    assert open_system(f"both=hybrid:{tiny_folder}").name == "both"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("?poling=mean", "unknown option of a system 'poling'; expected one of: .* Did you mean 'pooling'"),
+        ("?pooling=max", "unknown pooling 'max'"),
+        ("?normalize=no", "normalize: got 'no'; expected true or false"),
+        ("?library=onnx", "unknown library 'onnx'"),
+        ("?instructions=bge", "unknown instruction set 'bge'"),
+    ],
+)
+def test_an_option_that_is_wrong_is_answered_with_the_right_ones(tiny_folder, options, message):
+    with pytest.raises(ConfigError, match=message):
+        open_system(f"{tiny_folder}{options}")
+
+
+def test_what_is_neither_a_name_nor_a_model_is_refused():
+    with pytest.raises(ModelLoadError, match="'bm52' is not a hub id"):
+        open_system("bm52")
+
+
+def test_two_systems_of_one_name_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="bm25 is named twice"):
+        open_systems(["bm25", "bm25"], cache=VectorCache(tmp_path))
+
+
+def test_every_preset_speaks_all_six_scenarios():
+    for preset in PRESETS.values():
+        if not isinstance(preset.instructions, str | None):
+            assert tuple(scenario.name for scenario in preset.instructions) == SCENARIO_NAMES
+    assert PRESETS["bge-base"].instructions[0].query_instruction == (
+        "Represent this sentence for searching relevant passages: "
+    )
+
+
+def test_the_base_preset_is_the_model_at_hand(minilm):
+    assert open_system("minilm").fingerprint != open_system("default").fingerprint
+    assert open_system("default").describe()["model"] == minilm.name
+
+
+def test_sentence_transformers_gives_the_vectors_of_our_own_path(embedder, tmp_path):
+    folder = tmp_path / "saved"
+    embedder.save(folder)
+    from evals.systems.sentence_transformer import SentenceTransformerEncoder
+
+    theirs = SentenceTransformerEncoder(str(folder), instructions="llm-embedder", device="cpu")
+    for scenario in ("qa", "tool"):
+        assert (
+            abs(
+                theirs.encode_queries(["rain in oslo"], scenario) - embedder.encode_queries(["rain in oslo"], scenario)
+            ).max()
+            < 1e-5
+        )
+        assert (
+            abs(theirs.encode_documents(["rain"], scenario) - embedder.encode_documents(["rain"], scenario)).max()
+            < 1e-5
+        )
+    assert theirs.fingerprint_of("qa") != theirs.fingerprint_of("tool")
