@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from integrations.langchain.reranker import RagReranker as RagReranker
     from integrations.langchain.retriever import RagRetriever as RagRetriever
     from integrations.langchain.stores import role_aware as role_aware
+    from integrations.langchain.stores import store_index as store_index
     from integrations.langchain.tool_selection import RagToolSelectorMiddleware as RagToolSelectorMiddleware
     from integrations.langchain.vector_store_index import VectorStoreIndexSettings as VectorStoreIndexSettings
 
@@ -30,6 +31,7 @@ _PUBLIC = {
     "VectorStoreIndexSettings": "integrations.langchain.vector_store_index:VectorStoreIndexSettings",
     "make_retrieve_tools": "integrations.langchain.bigtool:make_retrieve_tools",
     "role_aware": "integrations.langchain.stores:role_aware",
+    "store_index": "integrations.langchain.stores:store_index",
 }
 
 _EXTRAS = {"langchain_core": "langchain", "langchain": "langchain-agents", "langgraph": "langchain-agents"}
