@@ -36,6 +36,7 @@ class EvaluationSet:
 
     Documents of a set with `within` carry it as metadata {"within": ...}. `is_zero_shot` says whether training may
     have seen the same source; None if nobody said. `checksum` is the SHA-256 over the files that were read.
+    `num_unlabelled` counts the split's queries that were left out because nothing is relevant to them.
     """
 
     name: str
@@ -47,6 +48,7 @@ class EvaluationSet:
     qrels: Qrels
     is_zero_shot: bool | None = None
     checksum: str = ""
+    num_unlabelled: int = 0
 
     @property
     def key(self) -> str:
@@ -56,7 +58,7 @@ class EvaluationSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seconds:
-    """Wall time of one system on one set, by step. Vectors that were read from the cache cost only their reading."""
+    """Wall time that one system took for one set in this run, by step; what is read from a cache costs its reading."""
 
     encoding_documents: float = 0.0
     indexing: float = 0.0

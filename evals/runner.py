@@ -56,8 +56,8 @@ class Runner:
         identity = self._identity(system, evaluation_set)
         known = _read(path, identity)
         if known is not None:
-            # The same answers, whatever the system was called and the source said to be then.
-            return replace(known, system=system.name, suite=evaluation_set.suite)
+            # The same answers, whatever the system was called then; this time they took nothing.
+            return replace(known, system=system.name, suite=evaluation_set.suite, seconds=Seconds())
         index = system.index(evaluation_set)
         answers = index.search(evaluation_set.queries, self.k)
         start = time.perf_counter()
@@ -78,8 +78,7 @@ class Runner:
             values=values,
             seconds=seconds,
         )
-        runs = self.folder / "runs" / _slug(system.name)
-        write_run(run, runs / f"{_slug(evaluation_set.key)}.trec.gz", system=_slug(system.name))
+        write_run(run, run_file(self.folder, system.name, evaluation_set.key), system=_slug(system.name))
         write_json({"identity": identity, "result": asdict(result)}, path)
         return result
 
@@ -98,6 +97,11 @@ class Runner:
             self.k,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def run_file(folder: Path, system: str, key: str) -> Path:
+    """Where the ranking of one system for one set is, in TREC's format."""
+    return folder / "runs" / _slug(system) / f"{_slug(key)}.trec.gz"
 
 
 def _read(path: Path, identity: str) -> SetResult | None:

@@ -46,6 +46,12 @@ def open_systems(specifications: Sequence[str], *, cache: VectorCache | None, de
     return systems
 
 
+def name_of(text: str) -> str:
+    """What the table will call a system, without loading it."""
+    label, rest = _labelled(text)
+    return rest if label is None else label
+
+
 def open_system(text: str, *, cache: VectorCache | None = None, device: str = "auto") -> System:
     """The system that one specification means; errors as for `open_systems`."""
     label, text = _labelled(text)

@@ -1,0 +1,185 @@
+"""The program: `python -m evals run | compare | show | report | list`.
+
+Exit codes: 0 done, 1 done but some sets could not be read, 2 bad input or configuration, 130 interrupted.
+"""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from evals.datasets.selection import Selection
+from evals.measuring import SMOKE, SMOKE_SETS, Plan, measure
+from rag_embedder.errors import ConfigError, RagEmbedderError
+
+app = typer.Typer(
+    name="evals",
+    help="Measure any encoder in every retrieval scenario of an LLM agent.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Data = Annotated[Path, typer.Option(help="Folder of data sets, or of one: corpus.jsonl, queries.*.jsonl, qrels.*.tsv.")]
+Metric = Annotated[str, typer.Option(help="The metric of tables and tests.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+def run(  # noqa: PLR0913  (options, by name)
+    data: Data = Path("data"),
+    systems: Annotated[str, typer.Option(help="Comma-separated: see `list`.")] = "bm25,default",
+    suite: Annotated[str, typer.Option(help="tools, convsearch, knowledge, memory, demonstrations or all.")] = "all",
+    out: Annotated[Path, typer.Option(help="Folder for results, runs and the report.")] = Path("eval-results"),
+    split: Annotated[str, typer.Option(help="test or dev; of a folder of your own, any of its splits.")] = "test",
+    scenario: Annotated[str, typer.Option(help="Of a folder of your own.")] = "qa",
+    baseline: Annotated[str | None, typer.Option(help="Others are tested against it; default: the first.")] = None,
+    metric: Metric = "nDCG@10",
+    limit: Annotated[int | None, typer.Option(help="At most so many queries of a set, drawn with the seed.")] = None,
+    seed: Annotated[int, typer.Option(help="For the draw of queries, intervals and tests.")] = 0,
+    preset: Annotated[str | None, typer.Option(help="smoke: one small set of every scenario, under a minute.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of cached vectors; default: OUT/vectors.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    cost: Annotated[bool, typer.Option(help="Time the systems side by side.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Measure systems on a suite; the same command again continues or reuses what is there."""
+    if preset not in (None, "smoke"):
+        raise ConfigError(f"preset: got {preset!r}; expected smoke, or none.")
+    selection = Selection(limit=limit, seed=seed)
+    if preset == "smoke":
+        selection = Selection(limit=limit or SMOKE.limit, seed=seed, max_documents=SMOKE.max_documents)
+    plan = Plan(
+        data=data,
+        out=out,
+        systems=[name.strip() for name in systems.split(",") if name.strip()],
+        cache=out / "vectors" if cache is None else cache,
+        suite=suite,
+        split=split,
+        scenario=scenario,
+        selection=selection,
+        only=SMOKE_SETS if preset == "smoke" else None,
+        device=device,
+        measures_cost=cost,
+    )
+    _run(plan, metric=metric, baseline=baseline, as_json=as_json)
+
+
+def _run(plan: Plan, *, metric: str, baseline: str | None, as_json: bool) -> None:
+    from evals.comparisons import check_choice
+    from evals.report import write_tables_and_page
+    from evals.systems.specification import name_of
+
+    check_choice([name_of(text) for text in plan.systems], plan.metrics, baseline=baseline, metric=metric)
+    results, sets = measure(plan)
+    comparisons, files = write_tables_and_page(
+        results, plan.out, sets={each.key: each for each in sets}, metric=metric, baseline=baseline
+    )
+    if as_json:
+        typer.echo(json.dumps({"results": str(plan.out / "results.json"), **comparisons.to_json()}))
+    else:
+        typer.echo(files.table.read_text(encoding="utf-8"))
+        seconds = ", ".join(f"{name} {value:.1f} s" for name, value in results.wall.items())
+        typer.echo(f"time: {seconds}")
+        typer.echo(f"report: {files.page}")
+    for key, reason in results.skipped.items():
+        typer.echo(f"skipped {key}: {reason}", err=True)
+    if results.skipped:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    metric: Metric = "nDCG@10",
+    baseline: Annotated[str | None, typer.Option(help="Others are tested against it; default: the first.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Where the data lie now; default: where they lay then.")] = None,
+) -> None:
+    """Make the tables and the page again, with another metric or baseline."""
+    from evals.report import write_tables_and_page
+    from evals.results import load_results
+    from evals.texts import sets_of
+
+    results = load_results(folder)
+    files = write_tables_and_page(results, folder, sets=sets_of(results, data), metric=metric, baseline=baseline)[1]
+    typer.echo(f"report: {files.page}")
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Results of a run: its folder or results.json.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The run to compare with; may be the same.")],
+    a: Annotated[
+        str | None, typer.Option("--a", help="System of A; default: the only one, or those of one name.")
+    ] = None,
+    b: Annotated[str | None, typer.Option("--b", help="System of B.")] = None,
+    metric: Metric = "nDCG@10",
+    seed: Annotated[int, typer.Option(help="For intervals and tests.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Differences between two runs, query by query, with intervals and tests."""
+    from evals.between_runs import compare_runs, comparison_table
+    from evals.results import load_results
+
+    found = compare_runs(load_results(first), load_results(second), a=a, b=b, metric=metric, seed=seed)
+    typer.echo(json.dumps([asdict(row) for row in found]) if as_json else comparison_table(found, metric))
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    query: Annotated[str, typer.Option(help="Id of the query.")],
+    key: Annotated[str | None, typer.Option("--set", help="The set, if the id is in several.")] = None,
+    k: Annotated[int, typer.Option(help="How many documents of each system.")] = 5,
+    data: Annotated[Path | None, typer.Option(help="Where the data lie now; default: where they lay then.")] = None,
+) -> None:
+    """One query: its text, its judgements and what every system found."""
+    from evals.results import load_results
+    from evals.show import describe_query
+
+    typer.echo(describe_query(load_results(folder), folder, query, key=key, k=k, data=data))
+
+
+@app.command("list")
+def list_choices(
+    data: Annotated[Path | None, typer.Option(help="Also say which sets lie there.")] = None, as_json: AsJson = False
+) -> None:
+    """Suites, sets, systems and metrics."""
+    from evals.listing import choices, choices_text
+
+    found = choices(data)
+    typer.echo(json.dumps(found) if as_json else choices_text(found))
+
+
+def main() -> None:
+    """Entry point of `python -m evals`."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    # OpenMP's threads spin while they wait, which slows everything else down; read once, when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    is_debug = "--debug" in sys.argv
+    try:
+        code = app([argument for argument in sys.argv[1:] if argument != "--debug"], standalone_mode=False)
+    except RagEmbedderError as error:
+        if is_debug:
+            raise
+        _fail(str(error), 2)
+    except (typer.Abort, KeyboardInterrupt):
+        _fail("interrupted; what was measured is kept, run the same command to go on.", 130)
+    except Exception as error:
+        # Usage errors of the option parser know how to show themselves.
+        show_itself, exit_code = getattr(error, "show", None), getattr(error, "exit_code", None)
+        if not callable(show_itself) or exit_code is None:
+            raise
+        show_itself()
+        sys.exit(exit_code)
+    sys.exit(code or 0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    sys.stderr.write(f"evals: {message}\n")
+    sys.exit(code)
