@@ -1,21 +1,21 @@
 """Calling any of our retrievers with the options a framework's caller gave, and only with those it knows."""
 
 import inspect
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol
 
-from rag_embedder.errors import ConfigError, InputError
+from rag_embedder.errors import ConfigError, InputError, UserRequiredError
 from rag_embedder.types import Hit
 
 
 class Retriever(Protocol):
     """What the five retrievers have in common; each has more options of its own."""
 
-    def retrieve(self, query: Any, k: int = 5) -> list[Hit[Any]]:  # noqa: ANN401  (text or dialogue)
+    def retrieve(self, query: Any, /, k: int = 5) -> list[Hit[Any]]:  # noqa: ANN401  (text or dialogue)
         """The `k` best hits, best first."""
         ...
 
-    def aretrieve(self, query: Any, k: int = 5) -> Awaitable[list[Hit[Any]]]:  # noqa: ANN401
+    def aretrieve(self, query: Any, /, k: int = 5) -> Awaitable[list[Hit[Any]]]:  # noqa: ANN401
         """The same, off the event loop."""
         ...
 
@@ -29,8 +29,10 @@ def check_retriever(retriever: object) -> None:
         )
 
 
-def options_for(retriever: Retriever, **given: Any) -> dict[str, Any]:  # noqa: ANN401  (each option has its own type)
+def options_for(retriever: Any, also: Sequence[str] = (), /, **given: Any) -> dict[str, Any]:  # noqa: ANN401
     """The options that are not None, as keyword arguments of `retriever.retrieve`.
+
+    `also` names options that the adapter itself knows, for the message only.
 
     Raises:
         InputError: for an option this retriever does not know, such as `filter` for memories: dropping it silently
@@ -41,9 +43,20 @@ def options_for(retriever: Retriever, **given: Any) -> dict[str, Any]:  # noqa: 
     unknown = [name for name in options if name not in known]
     if unknown:
         raise InputError(
-            f"{type(retriever).__name__} has no option {', '.join(map(repr, unknown))}; expected: {', '.join(known)}."
+            f"{type(retriever).__name__} has no option {', '.join(map(repr, unknown))}; expected: "
+            f"{', '.join([*known, *also])}."
         )
     return options
+
+
+def check_user(retriever: Any, options: Mapping[str, Any]) -> None:  # noqa: ANN401
+    """Raise UserRequiredError if this retriever asks for a user and the options name none."""
+    user = inspect.signature(retriever.retrieve).parameters.get("user")
+    if user is not None and user.default is user.empty and "user" not in options:
+        raise UserRequiredError(
+            f"{type(retriever).__name__} needs user=..., whose memories are searched; got none. Give it to the adapter "
+            "or to the call."
+        )
 
 
 def above(hits: Sequence[Hit[Any]], score_threshold: float | None) -> list[Hit[Any]]:

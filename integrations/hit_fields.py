@@ -14,9 +14,13 @@ def text_of(hit: Hit[Any]) -> str:
     return item.text
 
 
-def metadata_of(hit: Hit[Any], score_key: str = "score") -> dict[str, Any]:
-    """A new dict: the item's own metadata, what its kind adds, and the score; ours win where names collide."""
-    return {**dict(getattr(hit.item, "metadata", {})), **_fields_of(hit.item), score_key: hit.score}
+def metadata_of(hit: Hit[Any], score_key: str | None = "score") -> dict[str, Any]:
+    """A new dict: the item's own metadata, what its kind adds, and the score (not with None).
+
+    Ours win where names collide.
+    """
+    score = {} if score_key is None else {score_key: hit.score}
+    return {**dict(getattr(hit.item, "metadata", {})), **_fields_of(hit.item), **score}
 
 
 def _fields_of(item: object) -> Mapping[str, Any]:

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from integrations.llama_index.conversation import RagConversationRetriever as RagConversationRetriever
     from integrations.llama_index.embedding import RagEmbedding as RagEmbedding
     from integrations.llama_index.memory import RagMemoryBlock as RagMemoryBlock
+    from integrations.llama_index.nodes import EmbedTextOnly as EmbedTextOnly
     from integrations.llama_index.reranker import RagReranker as RagReranker
     from integrations.llama_index.retriever import RagRetriever as RagRetriever
     from integrations.llama_index.tools import RagToolRetriever as RagToolRetriever
 
 _PUBLIC = {
+    "EmbedTextOnly": "integrations.llama_index.nodes:EmbedTextOnly",
     "RagConversationRetriever": "integrations.llama_index.conversation:RagConversationRetriever",
     "RagEmbedding": "integrations.llama_index.embedding:RagEmbedding",
     "RagMemoryBlock": "integrations.llama_index.memory:RagMemoryBlock",

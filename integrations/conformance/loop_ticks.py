@@ -1,0 +1,26 @@
+"""Whether an event loop went on while something was awaited."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+ResultT = TypeVar("ResultT")
+
+_TICK = 0.01
+
+
+async def count_ticks(awaitable: Awaitable[ResultT]) -> tuple[ResultT, int]:
+    """The result, and how often a ticker of 10 ms ran meanwhile: 0 or 1 times on a loop that was blocked."""
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(_TICK)
+            ticks += 1
+
+    ticker = asyncio.ensure_future(tick())
+    try:
+        return await awaitable, ticks
+    finally:
+        ticker.cancel()
