@@ -75,6 +75,8 @@ def _run(plan: Plan, *, metric: str, baseline: str | None, as_json: bool) -> Non
     from evals.report import write_tables_and_page
     from evals.systems.specification import name_of
 
+    if not plan.systems:
+        raise ConfigError("systems: got none; expected names such as bm25,default (see `python -m evals list`).")
     check_choice([name_of(text) for text in plan.systems], plan.metrics, baseline=baseline, metric=metric)
     results, sets = measure(plan)
     comparisons, files = write_tables_and_page(
