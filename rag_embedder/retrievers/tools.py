@@ -143,6 +143,11 @@ class ToolRetriever(StoreOwner):
         """`retrieve` off the event loop; concurrent requests are encoded together."""
         return await in_thread(lambda: self.retrieve(request, k, filter=filter, mode=mode))
 
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        """Names of the tools that every result holds."""
+        return self._pinned
+
     def get(self, names: Iterable[str]) -> list[Tool]:
         """The tools of these names that are there, in the order given; each with the `original` that was added."""
         items = [self._store.part(KIND, "", name) for name in check_texts(names, field="names")]

@@ -167,6 +167,12 @@ def test_scores_of_pinned_tools_are_cosines_only_among_cosines(watched):
         assert watched.queries == []
 
 
+def test_it_says_which_tools_are_pinned(watched, tools):
+    assert tools.pinned == ()
+    with ToolRetriever(watched, pinned=["send_email", "play_music", "send_email"]) as pinning:
+        assert pinning.pinned == ("send_email", "play_music")
+
+
 def test_a_pinned_tool_that_was_not_added_is_named(watched):
     with ToolRetriever(watched, pinned=["ask_human"]) as tools:
         tools.add(ALL)
@@ -191,3 +197,18 @@ def test_saved_tokens_are_those_of_the_schemas_left_out(tools):
 def test_filters_choose_tools_by_metadata(tools):
     tools.add(ALL)
     assert names(tools.retrieve("play a song", 5, filter={"area": "home"})) == ["open_door"]
+
+
+def test_tools_are_got_by_name_in_the_order_asked_and_absent_ones_are_left_out(tools):
+    tools.add(ALL)
+    found = tools.get(["play_music", "no_such_tool", "get_weather"])
+    assert [tool.name for tool in found] == ["play_music", "get_weather"]
+    assert found[1].original is get_weather
+    assert tools.get([]) == []
+    with pytest.raises(InvalidTextError, match="bare str"):
+        tools.get("play_music")
+
+
+def test_it_says_whether_a_request_is_read_to_its_end(tools):
+    assert tools.reads_whole("word " * 64)
+    assert not tools.reads_whole("word " * 65)
