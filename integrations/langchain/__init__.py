@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from integrations.langchain.retriever import RagRetriever as RagRetriever
     from integrations.langchain.stores import role_aware as role_aware
     from integrations.langchain.stores import store_index as store_index
-    from integrations.langchain.tool_selection import RagToolSelectorMiddleware as RagToolSelectorMiddleware
+    from integrations.langchain.tool_selection.middleware import RagToolSelectorMiddleware as RagToolSelectorMiddleware
     from integrations.langchain.vector_store_index import VectorStoreIndexSettings as VectorStoreIndexSettings
 
 _PUBLIC = {
@@ -27,7 +27,7 @@ _PUBLIC = {
     "RagMemoryMiddleware": "integrations.langchain.memory:RagMemoryMiddleware",
     "RagReranker": "integrations.langchain.reranker:RagReranker",
     "RagRetriever": "integrations.langchain.retriever:RagRetriever",
-    "RagToolSelectorMiddleware": "integrations.langchain.tool_selection:RagToolSelectorMiddleware",
+    "RagToolSelectorMiddleware": "integrations.langchain.tool_selection.middleware:RagToolSelectorMiddleware",
     "VectorStoreIndexSettings": "integrations.langchain.vector_store_index:VectorStoreIndexSettings",
     "make_retrieve_tools": "integrations.langchain.bigtool:make_retrieve_tools",
     "role_aware": "integrations.langchain.stores:role_aware",

@@ -370,7 +370,7 @@ def test_selection_is_no_permission_boundary_as_its_documentation_says():
 
 
 def test_what_was_saved_is_logged(watched, caplog):
-    with caplog.at_level(logging.DEBUG, logger="integrations.langchain.tool_narrowing"):
+    with caplog.at_level(logging.DEBUG, logger="integrations.langchain.tool_selection.narrowing"):
         shown(RagToolSelectorMiddleware(watched, max_tools=2), "wash the car", tools=make_tools(ALL[:20]))
     assert "RagToolSelectorMiddleware: 2 tools shown, 20 bound; their schemas take" in caplog.text
 

@@ -14,12 +14,12 @@ from langchain.agents.middleware import (
 from langchain_core.messages import ToolMessage
 from langgraph.types import Command
 
-from integrations.langchain.tool_index import RequestedTools
-from integrations.langchain.tool_narrowing import ToolNarrowing
-from integrations.langchain.tool_options import OnEmpty, OnError, SelectionOptions
-from integrations.langchain.tool_query import ToolQuery
-from integrations.langchain.tool_serving import RegistryTools
-from integrations.langchain.tool_stickiness import Shown, Stickiness, ToolSelectionState, write_shown
+from integrations.langchain.tool_selection.index import RequestedTools
+from integrations.langchain.tool_selection.narrowing import ToolNarrowing
+from integrations.langchain.tool_selection.options import OnEmpty, OnError, SelectionOptions
+from integrations.langchain.tool_selection.query import ToolQuery
+from integrations.langchain.tool_selection.serving import RegistryTools
+from integrations.langchain.tool_selection.stickiness import Shown, Stickiness, ToolSelectionState, write_shown
 from integrations.model_loading import load_shared
 from rag_embedder import Embedder, ToolRetriever
 from rag_embedder.errors import ConfigError

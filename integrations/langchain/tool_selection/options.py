@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from integrations.langchain.tool_query import ToolQuery
-from integrations.langchain.tool_stickiness import STICKINESS, Stickiness
+from integrations.langchain.tool_selection.query import ToolQuery
+from integrations.langchain.tool_selection.stickiness import STICKINESS, Stickiness
 from rag_embedder.errors import ConfigError
 from rag_embedder.registry import unknown_name
 from rag_embedder.search import check_k

@@ -7,12 +7,12 @@ from typing import Any
 from langchain.agents.middleware import ModelRequest
 from langchain_core.tools import BaseTool
 
-from integrations.langchain.tool_index import RequestedTools
-from integrations.langchain.tool_marks import is_deferred, named_by, undeferred
-from integrations.langchain.tool_options import SelectionOptions
-from integrations.langchain.tool_query import last_requests, turn_of
-from integrations.langchain.tool_serving import RegistryTools
-from integrations.langchain.tool_stickiness import Shown, read_shown
+from integrations.langchain.tool_selection.index import RequestedTools
+from integrations.langchain.tool_selection.marks import is_deferred, named_by, undeferred
+from integrations.langchain.tool_selection.options import SelectionOptions
+from integrations.langchain.tool_selection.query import last_requests, turn_of
+from integrations.langchain.tool_selection.serving import RegistryTools
+from integrations.langchain.tool_selection.stickiness import Shown, read_shown
 from rag_embedder.errors import InputError, RagEmbedderError
 from rag_embedder.retrievers.entries import is_blank
 from rag_embedder.texts import check_text
