@@ -212,3 +212,13 @@ def test_tools_are_got_by_name_in_the_order_asked_and_absent_ones_are_left_out(t
 def test_it_says_whether_a_request_is_read_to_its_end(tools):
     assert tools.reads_whole("word " * 64)
     assert not tools.reads_whole("word " * 65)
+
+
+def test_one_pydantic_object_in_the_place_of_a_list_is_refused_without_a_warning(embedder):
+    pydantic = pytest.importorskip("pydantic")
+
+    class Schema(pydantic.BaseModel):
+        name: str = "rain"
+
+    with ToolRetriever(embedder) as tools, pytest.raises(InputError, match="Wrap it in a list|expected a list"):
+        tools.add(Schema())
