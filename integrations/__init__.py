@@ -10,10 +10,12 @@ from rag_embedder.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from integrations.audit import RoleAudit as RoleAudit
+    from integrations.audit import aaudit_roles as aaudit_roles
     from integrations.audit import audit_roles as audit_roles
 
 _PUBLIC = {
     "RoleAudit": "integrations.audit:RoleAudit",
+    "aaudit_roles": "integrations.audit:aaudit_roles",
     "audit_roles": "integrations.audit:audit_roles",
 }
 
