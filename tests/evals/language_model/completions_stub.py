@@ -11,7 +11,7 @@ from tests.tiny_language_models import POSITIONS, make_language_model, make_toke
 
 
 class Completions(BaseHTTPRequestHandler):
-    """`server.faults` are (status, headers, body) answered first; `server.seen` are the requests' headers and bodies."""
+    """`server.faults` are (status, headers, body) to answer first; `server.seen` the requests' headers and bodies."""
 
     def do_GET(self):
         self._answer({"data": [{"id": name, "max_model_len": POSITIONS} for name in self.server.names]})

@@ -17,7 +17,9 @@ from tests.tiny_language_models import (
     write_language_model,
 )
 
-WORDS = "the capital of france is paris big small dog cat one two three river and who where".split()
+WORDS = """
+the capital of france is paris big small dog cat one two three river and who where
+""".split()  # noqa: SIM905  (a list of quoted words is not easier to read)
 
 
 def made(architecture="gpt2", *, tokenizer=None, model=None, **options):
@@ -25,7 +27,7 @@ def made(architecture="gpt2", *, tokenizer=None, model=None, **options):
     return LocalLanguageModel(model or make_language_model(architecture), vocabulary, name="tiny", **options)
 
 
-@pytest.fixture(scope="module", params=["gpt2", "llama"])
+@pytest.fixture(scope="module", params=["gpt2", "llama", "mistral"])
 def model(request):
     return make_language_model(request.param)
 
