@@ -1,4 +1,4 @@
-"""The program: `python -m evals run | compare | show | report | list`.
+"""The program: `python -m evals run | end-task | compare | show | report | list`.
 
 Exit codes: 0 done, 1 done but some sets could not be read, 2 bad input or configuration, 130 interrupted.
 """
@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 done but some sets could not be read, 2 bad input or confi
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -57,7 +58,7 @@ def run(  # noqa: PLR0913  (options, by name)
     plan = Plan(
         data=data,
         out=out,
-        systems=[name.strip() for name in systems.split(",") if name.strip()],
+        systems=_names(systems, "systems"),
         cache=out / "vectors" if cache is None else cache,
         suite=suite,
         split=split,
@@ -75,8 +76,6 @@ def _run(plan: Plan, *, metric: str, baseline: str | None, as_json: bool) -> Non
     from evals.report import write_tables_and_page
     from evals.systems.specification import name_of
 
-    if not plan.systems:
-        raise ConfigError("systems: got none; expected names such as bm25,default (see `python -m evals list`).")
     check_choice([name_of(text) for text in plan.systems], plan.metrics, baseline=baseline, metric=metric)
     results, sets = measure(plan)
     comparisons, files = write_tables_and_page(
@@ -89,10 +88,51 @@ def _run(plan: Plan, *, metric: str, baseline: str | None, as_json: bool) -> Non
         seconds = ", ".join(f"{name} {value:.1f} s" for name, value in results.wall.items())
         typer.echo(f"time: {seconds}")
         typer.echo(f"report: {files.page}")
-    for key, reason in results.skipped.items():
-        typer.echo(f"skipped {key}: {reason}", err=True)
-    if results.skipped:
-        raise typer.Exit(1)
+    _exit_for_skipped(results.skipped)
+
+
+@app.command("end-task")
+def end_task(  # noqa: PLR0913  (options, by name)
+    lm: Annotated[
+        str, typer.Option(help="Causal LM: folder, hub id, or http://host/v1 of an OpenAI-compatible server.")
+    ],
+    data: Data = Path("data"),
+    conditions: Annotated[
+        str, typer.Option(help="Comma-separated: none, recency, oracle, same-task-random, and systems.")
+    ] = "none,random,bm25,default",
+    suite: Annotated[str, typer.Option(help="knowledge, memory, demonstrations or all.")] = "all",
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("eval-results"),
+    limit: Annotated[int | None, typer.Option(help="At most so many examples of a task, drawn with the seed.")] = None,
+    seed: Annotated[int, typer.Option(help="For the draw of examples and for tests.")] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Folder of cached vectors; default: OUT/vectors.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    tokenizer: Annotated[str | None, typer.Option(help="Of a server's model: folder or hub id.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what retrieval does for a language model: answers, perplexity, in-context learning."""
+    from evals.end_task.measuring import EndTaskPlan, measure_end_tasks
+    from evals.end_task.table import end_task_table
+
+    found = measure_end_tasks(
+        EndTaskPlan(
+            data=data,
+            out=out,
+            lm=lm,
+            conditions=_names(conditions, "conditions"),
+            cache=out / "vectors" if cache is None else cache,
+            suite=suite,
+            selection=Selection(limit=limit, seed=seed),
+            device=device,
+            tokenizer=tokenizer,
+        )
+    )
+    table = end_task_table(found.results, seed=seed)
+    (out / "end_task.md").write_text(table + "\n", encoding="utf-8")
+    summaries = [
+        {"set": each.key, "task": each.task, "condition": each.condition, **each.summary} for each in found.results
+    ]
+    typer.echo(json.dumps(summaries) if as_json else table)
+    _exit_for_skipped(found.skipped)
 
 
 @app.command()
@@ -156,6 +196,20 @@ def list_choices(
 
     found = choices(data)
     typer.echo(json.dumps(found) if as_json else choices_text(found))
+
+
+def _names(text: str, option: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ConfigError(f"{option}: got none; expected names such as bm25,default (see `python -m evals list`).")
+    return names
+
+
+def _exit_for_skipped(skipped: Mapping[str, str]) -> None:
+    for key, reason in skipped.items():
+        typer.echo(f"skipped {key}: {reason}", err=True)
+    if skipped:
+        raise typer.Exit(1)
 
 
 def main() -> None:

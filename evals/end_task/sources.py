@@ -17,6 +17,7 @@ from evals.datasets.texts import read_texts
 from evals.datasets.validation import Reading
 from evals.end_task.demonstrations import from_rows
 from evals.end_task.dialogue_memory import DialogueSettings
+from evals.end_task.next_turns import read_next_turns
 from evals.end_task.open_answers import NATURAL_QUESTIONS, OpenQuestion
 from evals.end_task.retrieval import memory_set
 from evals.end_task.tasks import (
@@ -82,6 +83,7 @@ def end_task_sources(data: Path, suite: str = "all") -> list[EndTaskSource]:
             EndTaskSource(f"{name}.test", "memory", lambda chosen, name=name: _questions(data, name, chosen))
             for name in ("memory/memorybank_chat", "memory/qmsum", "memory/crd3")
         ),
+        EndTaskSource("memory/memorybank_chat.test_next_turn", "memory", lambda chosen: _next_turns(data, chosen)),
         EndTaskSource("memory/squality.test", "memory", lambda chosen: _stories(data, chosen)),
         EndTaskSource("memory/novels.test", "memory", lambda chosen: _novels(data, chosen)),
         *(
@@ -135,6 +137,15 @@ def _unlike(shots: Sequence[OpenQuestion], questions: EvaluationSet) -> list[Ope
 def _questions(data: Path, name: str, selection: Selection) -> EndTask:
     settings = SUMMARY if name == "memory/crd3" else QUESTIONS
     return DialogueMemoryTask(questions=_answered(_known(data, name, "test").load(selection)), settings=settings)
+
+
+def _next_turns(data: Path, selection: Selection) -> EndTask:
+    name = "memory/memorybank_chat"
+    questions = read_next_turns(data / name, "test", name=name)
+    chosen = drawn(questions.queries, selection, questions.key)
+    needed = {query.within for query in chosen}
+    documents = [each for each in questions.documents if each.metadata["within"] in needed]
+    return DialogueMemoryTask(questions=replace(questions, queries=chosen, documents=documents))
 
 
 def _stories(data: Path, selection: Selection) -> EndTask:

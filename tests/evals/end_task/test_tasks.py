@@ -143,7 +143,7 @@ def test_unknown_suites_are_refused_and_known_ones_list_their_tasks(tmp_path):
         "demos/multitask.new_task",
         "demos/multitask.new_category",
     ]
-    assert len(end_task_sources(tmp_path)) == 12
+    assert len(end_task_sources(tmp_path)) == 13
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no data at {DATA}")
