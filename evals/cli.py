@@ -112,6 +112,7 @@ def end_task(  # noqa: PLR0913  (options, by name)
     """Measure what retrieval does for a language model: answers, perplexity, in-context learning."""
     from evals.end_task.measuring import EndTaskPlan, measure_end_tasks
     from evals.end_task.table import end_task_table
+    from evals.whole_file import write_text
 
     found = measure_end_tasks(
         EndTaskPlan(
@@ -127,7 +128,7 @@ def end_task(  # noqa: PLR0913  (options, by name)
         )
     )
     table = end_task_table(found.results, seed=seed)
-    (out / "end_task.md").write_text(table + "\n", encoding="utf-8")
+    write_text(table + "\n", out / "end_task.md")
     summaries = [
         {"set": each.key, "task": each.task, "condition": each.condition, **each.summary} for each in found.results
     ]

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ _PACKAGES = (
 
 
 def provenance(seed: int) -> dict[str, Any]:
-    """Commit (and whether files differ from it), command, seed, versions and machine."""
+    """Commit (and whether files differ from it), command, date, seed, versions and machine."""
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
         "is_clean": _git("status", "--porcelain") == "",
         "command": " ".join(["python -m evals", *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "machine": {

@@ -1,14 +1,13 @@
 """A run's results: one JSON file that holds every value per query, so that it can be compared with any other run."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from evals.records import Cost, Seconds, SetResult
+from evals.whole_file import write_json
 from rag_embedder.errors import InputError
 
 FORMAT = 1
@@ -55,9 +54,7 @@ class Results:
 
 def save_results(results: Results, folder: Path) -> Path:
     """Write `results.json`, whole or not at all."""
-    path = folder / FILE
-    write_json({"format": FORMAT, **asdict(results)}, path)
-    return path
+    return write_json({"format": FORMAT, **asdict(results)}, folder / FILE)
 
 
 def load_results(path: Path) -> Results:
@@ -92,16 +89,3 @@ def load_results(path: Path) -> Results:
 def set_result(content: Mapping[str, Any]) -> SetResult:
     """One result from its JSON object."""
     return SetResult(**{**content, "seconds": Seconds(**content["seconds"])})
-
-
-def write_json(content: Any, path: Path) -> None:  # noqa: ANN401  (any JSON value)
-    """Write a file that is whole or absent, also if the machine stops."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

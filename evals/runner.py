@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from evals.metrics import METRICS, evaluate_run, strictly_ordered
 from evals.records import EvaluationSet, Run, Seconds, SetResult
-from evals.results import set_result, write_json
+from evals.results import set_result
 from evals.systems import System
 from evals.trec import write_qrels, write_run
+from evals.whole_file import write_json
 from rag_embedder.errors import ConfigError
 
 DEPTH = 100

@@ -6,7 +6,6 @@ divided by blanks, so blanks and control characters inside an id are written as 
 
 import gzip
 import io
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from evals.datasets.validation import Reading
 from evals.errors import RunError
 from evals.metrics import LARGEST_SCORE, strictly_ordered
 from evals.records import Qrels
+from evals.whole_file import whole_file
 
 _UNSAFE = re.compile(r"[\s%\x00-\x1f\x7f-\x9f]")
 
@@ -32,7 +32,7 @@ def write_run(run: Mapping[str, Sequence[tuple[str, float]]], file: Path, *, sys
         RunError: if a ranking cannot be scored, or an id is empty.
     """
     tag = _written(system)
-    with _whole_file(file) as out:
+    with _whole_text(file) as out:
         for query, ranking in strictly_ordered(run).items():
             name = _written(query)
             for rank, (document, score) in enumerate(ranking, start=1):
@@ -70,7 +70,7 @@ def write_qrels(qrels: Qrels, file: Path) -> None:
     Raises:
         RunError: if an id is empty.
     """
-    with _whole_file(file) as out:
+    with _whole_text(file) as out:
         for query, scores in qrels.items():
             name = _written(query)
             for document, relevance in scores.items():
@@ -136,16 +136,9 @@ def _read(id_: str, is_escaped: bool) -> str:
 
 
 @contextmanager
-def _whole_file(file: Path) -> Iterator[TextIO]:
-    """A text file that takes its name only when all is written."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with unfinished.open("wb") as raw:
-            # no name and no time inside the packed file, and the speed of a low level
-            binary = gzip.GzipFile("", "wb", 3, raw, mtime=0) if file.suffix == ".gz" else raw
-            with io.TextIOWrapper(binary, encoding="utf-8", newline="\n") as out:  # type: ignore[arg-type]
-                yield out
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def _whole_text(path: Path) -> Iterator[TextIO]:
+    with whole_file(path) as raw:
+        # no name and no time inside the packed file, and the speed of a low level
+        binary = gzip.GzipFile("", "wb", 3, raw, mtime=0) if path.suffix == ".gz" else raw
+        with io.TextIOWrapper(binary, encoding="utf-8", newline="\n") as out:  # type: ignore[arg-type]
+            yield out

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from evals.whole_file import whole_file
 from rag_embedder.protocols import TextEncoder
 from rag_embedder.types import Vectors
 
@@ -36,7 +35,8 @@ class VectorCache:
             vectors = _read(path, (len(block), encoder.dim))
             if vectors is None:
                 vectors = encode(block, scenario)
-                _write(path, vectors)
+                with whole_file(path) as file:
+                    np.save(file, vectors)
             blocks.append(vectors)
         return np.concatenate(blocks) if blocks else np.empty((0, encoder.dim), np.float32)
 
@@ -53,15 +53,3 @@ def _read(path: Path, shape: tuple[int, int]) -> Vectors | None:
         return None
     is_right = vectors.dtype == np.float32 and vectors.shape == shape and bool(np.isfinite(vectors).all())
     return vectors if is_right else None
-
-
-def _write(path: Path, vectors: Vectors) -> None:
-    # Renamed into place, so that a file is whole or absent, also when two runs write it.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, vectors)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

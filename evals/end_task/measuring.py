@@ -18,9 +18,9 @@ from evals.errors import DataSetError
 from evals.language_model import LANGUAGE_MODELS
 from evals.language_model.protocol import LanguageModel
 from evals.provenance import provenance
-from evals.results import write_json
 from evals.systems.specification import open_system
 from evals.vector_cache import VectorCache
+from evals.whole_file import write_json
 from rag_embedder.errors import ConfigError
 
 FILE = "end_task.json"
