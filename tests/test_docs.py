@@ -21,7 +21,7 @@ def test_readme_snippets_run_and_print_what_they_say(minilm, tmp_path, monkeypat
     for number, block in enumerate(python_blocks(README), start=1):
         exec(compile(block, f"README.md block {number}", "exec"), namespace)
         printed.append(capsys.readouterr().out)
-    encoder, knowledge, conversation, memory, demonstrations, tools, asynchronous = printed
+    encoder, knowledge, conversation, memory, demonstrations, tools, asynchronous, langchain, llama_index = printed
     assert "Transform this user request for fetching helpful tool descriptions: book a flight" in encoder
     assert re.search(r"1 0\.\d+ oslo Oslo is the capital of Norway\.", knowledge)
     assert conversation == "oslo\n"
@@ -30,14 +30,18 @@ def test_readme_snippets_run_and_print_what_they_say(minilm, tmp_path, monkeypat
     assert tools.startswith("True ")
     assert int(tools.split()[1]) > 0
     assert "'Oslo is the capital of Norway.', 'Bread is baked from flour, water and yeast.'" in asynchronous
+    assert re.fullmatch(r"\[\('oslo', 0\.\d+\)\]\n", langchain)
+    assert llama_index == "oslo\n"
 
 
 def test_readme_layout_names_what_exists():
     layout = README.split("## Layout")[1].split("```")[1].strip().splitlines()
     named = []
     for line in layout:
-        folder = ROOT / "rag_embedder" if line.startswith("  ") else ROOT
-        named += [folder / name for name in re.split(r"\s{2,}", line.strip())[0].split()]
+        names = re.split(r"\s{2,}", line.strip())[0].split()
+        if not line.startswith("  "):
+            folder = ROOT / names[0]
+        named += [(folder if line.startswith("  ") else ROOT) / name for name in names]
     assert len(named) > 20
     assert [str(path) for path in named if not path.exists()] == []
 

@@ -12,7 +12,7 @@ from llama_index.core.memory import Memory
 from llama_index.core.memory.memory import BaseMemoryBlock
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from integrations.conformance.loop_ticks import count_ticks
+from integrations.conformance.loop_ticks import check_loop_was_free, count_ticks
 from integrations.conformance.scripted_llm import ScriptedLLM
 
 _SECONDS = 0.3
@@ -112,10 +112,10 @@ class MemoryBlockConformance:
         """While the model encodes, others are served."""
         block = self.open_block(seconds=_SECONDS)
         _, ticks = await count_ticks(remember(block, "anna", "anna"))
-        assert ticks >= 5
+        check_loop_was_free(ticks)
         text, ticks = await count_ticks(recall(block, "anna"))
         assert _FACTS["anna"] in text
-        assert ticks >= 5
+        check_loop_was_free(ticks)
 
     @pytest.mark.filterwarnings("ignore::DeprecationWarning:inspect")  # agents read all attributes of themselves
     async def test_an_agent_is_reminded_of_its_own_session_after_the_history_was_flushed(self) -> None:

@@ -10,7 +10,7 @@ from llama_index.core.objects import ObjectRetriever
 from llama_index.core.schema import QueryBundle
 from llama_index.core.tools import BaseTool, FunctionTool
 
-from integrations.conformance.loop_ticks import count_ticks
+from integrations.conformance.loop_ticks import check_loop_was_free, count_ticks
 from integrations.conformance.scripted_llm import ScriptedLLM, call_of
 
 _SECONDS = 0.3
@@ -115,7 +115,7 @@ class ObjectRetrieverConformance:
         retriever = self.open_retriever(make_tools(), k=2, seconds=_SECONDS)
         found, ticks = await count_ticks(retriever.aretrieve(_REQUESTS["book_train"]))
         assert "book_train" in [tool.metadata.name for tool in found]
-        assert ticks >= 5
+        check_loop_was_free(ticks)
 
     def test_many_threads_get_what_one_gets(self) -> None:
         """Sixteen of them at the same time."""

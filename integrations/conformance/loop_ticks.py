@@ -24,3 +24,11 @@ async def count_ticks(awaitable: Awaitable[ResultT]) -> tuple[ResultT, int]:
         return await awaitable, ticks
     finally:
         ticker.cancel()
+
+
+def check_loop_was_free(ticks: int) -> None:
+    """Raise AssertionError, saying why, if the loop hardly ran while something slow was awaited."""
+    assert ticks >= 5, (
+        f"the event loop ran {ticks} times while a slow call was awaited; expected 5 or more. Either the call blocked "
+        "it, or the component was not made as slow as the suite asked."
+    )

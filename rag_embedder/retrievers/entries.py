@@ -36,7 +36,11 @@ def check_list(items: object, *, field: str, expected: str) -> None:
         InvalidTextError: saying what came and that `expected` were wanted.
     """
     # pydantic's objects (a LangChain tool, a document) iterate over their fields.
-    if isinstance(items, str | bytes | Mapping) or hasattr(type(items), "model_fields") or not isinstance(items, Iterable):
+    if (
+        isinstance(items, str | bytes | Mapping)
+        or hasattr(type(items), "model_fields")
+        or not isinstance(items, Iterable)
+    ):
         raise InvalidTextError(
             f"{field}: got {type(items).__name__}; expected a list of {expected}. Wrap a single one in a list: [item]. "
             "Nothing was added."
