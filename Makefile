@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: quickstart test test-slow check fix clean
+.PHONY: quickstart test test-slow test-newest check fix clean
 
 quickstart: $(VENV)/.installed  ## index the Python standard library and retrieve in all five scenarios
 	$(BIN)/rag-embedder quickstart
@@ -14,6 +14,13 @@ test: $(VENV)/.installed-dev  ## the fast tests, offline, without a GPU
 
 test-slow: $(VENV)/.installed-dev  ## the long ones too: 100 rounds of kill -9
 	$(BIN)/python -m pytest -m slow
+
+test-newest:  ## the adapters on the newest LangChain, in an environment of its own
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	# Without their dependencies: one that an index lacks would make pip take an older LangChain, and say nothing.
+	.venv-newest/bin/python -m pip install --quiet --upgrade --no-deps langchain langchain-core
+	.venv-newest/bin/python -m pytest tests/integrations
 
 check: $(VENV)/.installed-dev  ## everything CI checks besides the tests
 	$(BIN)/ruff format --check .

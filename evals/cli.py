@@ -142,15 +142,20 @@ def report(
     metric: Metric = "nDCG@10",
     baseline: Annotated[str | None, typer.Option(help="Others are tested against it; default: the first.")] = None,
     data: Annotated[Path | None, typer.Option(help="Where the data lie now; default: where they lay then.")] = None,
+    into: Annotated[list[Path] | None, typer.Option(help="Documents whose marked blocks get the tables.")] = None,
 ) -> None:
-    """Make the tables and the page again, with another metric or baseline."""
+    """Make the tables and the page again, with another metric or baseline, and put the tables into documents."""
     from evals.report import write_tables_and_page
+    from evals.report.insertion import insert_tables
     from evals.results import load_results
     from evals.texts import sets_of
 
     results = load_results(folder)
-    files = write_tables_and_page(results, folder, sets=sets_of(results, data), metric=metric, baseline=baseline)[1]
+    sets = sets_of(results, data)
+    _, files = write_tables_and_page(results, folder, sets=sets, metric=metric, baseline=baseline)
     typer.echo(f"report: {files.page}")
+    for document in into or ():
+        typer.echo(f"{document}: {insert_tables(document, files)} tables")
 
 
 @app.command()

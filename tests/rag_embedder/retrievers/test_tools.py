@@ -220,5 +220,5 @@ def test_one_pydantic_object_in_the_place_of_a_list_is_refused_without_a_warning
     class Schema(pydantic.BaseModel):
         name: str = "rain"
 
-    with ToolRetriever(embedder) as tools, pytest.raises(InputError, match="Wrap it in a list|expected a list"):
+    with ToolRetriever(embedder) as tools, pytest.raises(InputError, match="got Schema; expected a list of tools"):
         tools.add(Schema())
