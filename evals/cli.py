@@ -106,6 +106,7 @@ def end_task(  # noqa: PLR0913  (options, by name)
     seed: Annotated[int, typer.Option(help="For the draw of examples and for tests.")] = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder of cached vectors; default: OUT/vectors.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    preset: Annotated[str, typer.Option(help="Lengths of long texts: paper (4,096 tokens), or small.")] = "paper",
     tokenizer: Annotated[str | None, typer.Option(help="Of a server's model: folder or hub id.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -125,6 +126,7 @@ def end_task(  # noqa: PLR0913  (options, by name)
             selection=Selection(limit=limit, seed=seed),
             device=device,
             tokenizer=tokenizer,
+            preset=preset,
         )
     )
     table = end_task_table(found.results, seed=seed)

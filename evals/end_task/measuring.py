@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from evals.datasets.selection import Selection
+from evals.end_task.long_text_chunks import PAPER, SMALL
 from evals.end_task.result import EndTaskResult
 from evals.end_task.sources import end_task_sources
 from evals.end_task.tasks import Condition, EndTask
@@ -21,9 +22,13 @@ from evals.provenance import provenance
 from evals.systems.specification import open_system
 from evals.vector_cache import VectorCache
 from evals.whole_file import write_json
-from rag_embedder.errors import ConfigError
+from rag_embedder.errors import ConfigError, InputError
+from rag_embedder.registry import unknown_name
 
 FILE = "end_task.json"
+
+PRESETS = {"paper": PAPER, "small": SMALL}
+"""Lengths for continuing long texts: 4,096 tokens of input, or what a small model reads on a CPU."""
 
 WITHOUT_SYSTEM = ("none", "recency", "same-task-random")
 """Conditions that need no system; a task that has none of that name leaves it out. So it is with "oracle"."""
@@ -45,11 +50,12 @@ class EndTaskPlan:
     selection: Selection = field(default_factory=Selection)
     device: str = "auto"
     tokenizer: str | None = None
+    preset: str = "paper"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndTaskRun:
-    """Everything one run found; `skipped` maps a task to why it could not be read."""
+    """Everything one run found; `skipped` says which tasks could not be read or done, and why."""
 
     provenance: Mapping[str, Any]
     arguments: Mapping[str, Any]
@@ -64,6 +70,8 @@ def measure_end_tasks(plan: EndTaskPlan) -> EndTaskRun:
         DataSetError: if no task can be read.
         ConfigError, ModelLoadError, LanguageModelError: for a model or system that cannot be opened.
     """
+    if plan.preset not in PRESETS:
+        raise unknown_name("preset", plan.preset, list(PRESETS))
     tasks, skipped = _read(plan)
     cache = VectorCache(plan.cache)
     conditions: list[Condition] = [
@@ -78,7 +86,10 @@ def measure_end_tasks(plan: EndTaskPlan) -> EndTaskRun:
     with tqdm(total=sum(task.num_examples for task, _ in wanted), desc="asking", unit="example") as bar:
         for task, condition in wanted:
             bar.set_postfix_str(f"{_name(condition)} on {task.key}")
-            results.append(_run_one(plan.out, lm, task, condition, bar))
+            try:
+                results.append(_run_one(plan.out, lm, task, condition, bar))
+            except (ConfigError, InputError) as fault:  # this model cannot do this task; others it can
+                skipped[f"{task.key} with {_name(condition)}"] = str(fault)
     run = EndTaskRun(
         provenance=provenance(plan.selection.seed), arguments=_arguments(plan), results=results, skipped=skipped
     )
@@ -98,7 +109,7 @@ def open_language_model(text: str, *, device: str = "auto", tokenizer: str | Non
 def _read(plan: EndTaskPlan) -> tuple[list[EndTask], dict[str, str]]:
     tasks: list[EndTask] = []
     faults: dict[str, DataSetError] = {}
-    for source in end_task_sources(plan.data, plan.suite):
+    for source in end_task_sources(plan.data, plan.suite, long_text=PRESETS[plan.preset]):
         try:
             tasks.append(source.load(plan.selection))
         except DataSetError as fault:

@@ -17,6 +17,7 @@ from evals.datasets.texts import read_texts
 from evals.datasets.validation import Reading
 from evals.end_task.demonstrations import from_rows
 from evals.end_task.dialogue_memory import DialogueSettings
+from evals.end_task.long_text_chunks import PAPER, LongTextSettings
 from evals.end_task.next_turns import read_next_turns
 from evals.end_task.open_answers import NATURAL_QUESTIONS, OpenQuestion
 from evals.end_task.retrieval import memory_set
@@ -65,8 +66,8 @@ class EndTaskSource:
         return self.read(Selection() if selection is None else selection)
 
 
-def end_task_sources(data: Path, suite: str = "all") -> list[EndTaskSource]:
-    """The end tasks of a suite, in a fixed order.
+def end_task_sources(data: Path, suite: str = "all", *, long_text: LongTextSettings = PAPER) -> list[EndTaskSource]:
+    """The end tasks of a suite, in a fixed order; `long_text` are the lengths of the one that continues texts.
 
     Raises:
         ConfigError: for an unknown suite.
@@ -85,7 +86,7 @@ def end_task_sources(data: Path, suite: str = "all") -> list[EndTaskSource]:
         ),
         EndTaskSource("memory/memorybank_chat.test_next_turn", "memory", lambda chosen: _next_turns(data, chosen)),
         EndTaskSource("memory/squality.test", "memory", lambda chosen: _stories(data, chosen)),
-        EndTaskSource("memory/novels.test", "memory", lambda chosen: _novels(data, chosen)),
+        EndTaskSource("memory/novels.test", "memory", lambda chosen: _novels(data, chosen, long_text)),
         *(
             EndTaskSource(
                 f"demos/multitask.{group}",
@@ -174,9 +175,11 @@ def _stories(data: Path, selection: Selection) -> EndTask:
     )
 
 
-def _novels(data: Path, selection: Selection) -> EndTask:
+def _novels(data: Path, selection: Selection, settings: LongTextSettings) -> EndTask:
     texts = read_texts(data / "memory" / "novels", "test", name="memory/novels")
-    return LongTextTask(key="memory/novels.test", texts=drawn(texts, selection, "memory/novels.test"))
+    return LongTextTask(
+        key="memory/novels.test", texts=drawn(texts, selection, "memory/novels.test"), settings=settings
+    )
 
 
 def _demonstrations(data: Path, group: str, selection: Selection) -> EndTask:

@@ -12,7 +12,7 @@ from typing import Protocol
 from evals.datasets.multiple_choice import Question
 from evals.datasets.texts import LongText
 from evals.end_task import demonstrations, dialogue_memory, long_text_memory, multiple_choice, open_answers
-from evals.end_task.long_text_chunks import SMALL, LongTextSettings, cut
+from evals.end_task.long_text_chunks import PAPER, LongTextSettings, cut
 from evals.end_task.result import Advance, EndTaskResult, silent
 from evals.end_task.retrieval import (
     judged_texts,
@@ -172,7 +172,7 @@ class LongTextTask:
 
     key: str
     texts: Sequence[LongText]
-    settings: LongTextSettings = SMALL
+    settings: LongTextSettings = PAPER
     scenario: str = "lrlm"
     conditions: Sequence[str] = ("none", "recency", "oracle")
 

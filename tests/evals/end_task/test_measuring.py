@@ -13,7 +13,7 @@ from evals.end_task.result import EndTaskResult
 from evals.end_task.table import end_task_table
 from evals.errors import DataSetError
 from evals.language_model.protocol import Score
-from rag_embedder.errors import ConfigError
+from rag_embedder.errors import ConfigError, InputError
 
 
 class CopyingModel:
@@ -82,7 +82,7 @@ def plan(data, tmp_path, monkeypatch):
     )
 
 
-def _only_next_turns(data, suite):
+def _only_next_turns(data, suite, **_):
     from evals.end_task.sources import end_task_sources
 
     return [source for source in end_task_sources(data, suite) if source.key.endswith("next_turn")]
@@ -124,6 +124,24 @@ def test_another_model_or_other_data_is_asked_again(plan, data):
         lines.write(text)
     measure_end_tasks(chosen)
     assert model.asked == 3 * asked
+
+
+def test_a_task_that_the_model_cannot_do_is_listed_and_the_others_done(plan):
+    chosen, model = plan
+    first, score = [], model.log_likelihoods
+
+    def refuse_once(requests, *, max_length=None):
+        if not first:
+            first.append(requests)
+            raise InputError("an answer has 575 tokens; expected less than 256.")
+        return score(requests, max_length=max_length)
+
+    model.log_likelihoods = refuse_once
+    run = measure_end_tasks(chosen)
+    assert [result.condition for result in run.results] == ["recency", "bm25", "oracle"]
+    assert run.skipped == {
+        "memory/memorybank_chat.test_next_turn with none": "an answer has 575 tokens; expected less than 256."
+    }
 
 
 def test_a_condition_that_no_task_has_is_refused(plan):
