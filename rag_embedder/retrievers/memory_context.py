@@ -1,8 +1,12 @@
 """Memories as a block of text for a prompt, within a budget of tokens."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
-from rag_embedder.types import Chunk, Exchange
+from rag_embedder.types import Chunk, Exchange, Turn
+
+_CUT = " ..."
+"""Ends a turn whose end is left out."""
 
 
 def write_context(
@@ -14,6 +18,9 @@ def write_context(
 ) -> str:
     """The block for the best memories that fit together, in time order; empty if none fits.
 
+    An exchange that does not fit is shortened, to half of the budget at most: replies lose their ends first, then the
+    user's words. Lines after the first of a turn are indented, so that nothing said can look like another turn.
+
     Args:
         memories: best first; each is taken if the block with it is within the budget, and passed over otherwise.
         written: when each was written, as growing numbers.
@@ -22,24 +29,57 @@ def write_context(
     """
     taken: list[Exchange | Chunk] = []
     times: list[int] = []
-    block = ""
+    used = 0
     for memory, time in zip(memories, written, strict=True):
-        for item in _versions(memory):
-            longer = _block([*taken, item], [*times, time])
-            if count_tokens(longer) <= max_tokens:
+
+        def tokens_with(item: Exchange | Chunk, time: int = time) -> int:
+            return count_tokens(_block([*taken, item], [*times, time]))
+
+        limit = min(max_tokens, used + max_tokens // 2)
+        for item in _versions(memory, lambda item, count=tokens_with, limit=limit: count(item) <= limit):
+            needed = tokens_with(item)
+            if needed <= max_tokens:
                 taken.append(item)
                 times.append(time)
-                block = longer
+                used = needed
                 break
-    return block
+    return _block(taken, times) if taken else ""
 
 
-def _versions(item: Exchange | Chunk) -> list[Exchange | Chunk]:
-    # A chunk with what follows it, or else alone.
-    if isinstance(item, Chunk) and item.continuation:
-        alone = Chunk(item.id, item.text, item.document_id, item.start, item.end)
-        return [item, alone]
-    return [item]
+def _versions(item: Exchange | Chunk, fits: Callable[[Exchange], bool]) -> Iterator[Exchange | Chunk]:
+    """The memory, then what may stand for it: a chunk without what follows it, an exchange that is shortened to fit."""
+    yield item
+    if isinstance(item, Exchange):
+        shortened = _shortened(item, fits)
+        if shortened is not None:
+            yield shortened
+    elif item.continuation:
+        yield Chunk(item.id, item.text, item.document_id, item.start, item.end)
+
+
+def _shortened(exchange: Exchange, fits: Callable[[Exchange], bool]) -> Exchange | None:
+    """As much of the exchange as fits, the last turns cut first; None if not even a word of the first turn does."""
+    turns = list(exchange.turns)
+    while turns:
+        words = turns[-1].content.split(" ")
+        fewest, most = 0, len(words) - 1
+        while fewest < most:  # the largest number of words that fits
+            middle = (fewest + most + 1) // 2
+            if fits(replace(exchange, turns=(*turns[:-1], _cut(turns[-1], words[:middle])))):
+                fewest = middle
+            else:
+                most = middle - 1
+        candidate = replace(exchange, turns=(*turns[:-1], _cut(turns[-1], words[:fewest])))
+        if fewest and fits(candidate):
+            return candidate
+        turns.pop()
+        if turns and fits(without := replace(exchange, turns=tuple(turns))):
+            return without
+    return None
+
+
+def _cut(turn: Turn, words: Sequence[str]) -> Turn:
+    return Turn(turn.role, " ".join(words) + _CUT)
 
 
 def _block(items: Sequence[Exchange | Chunk], written: Sequence[int]) -> str:
@@ -55,7 +95,11 @@ def _block(items: Sequence[Exchange | Chunk], written: Sequence[int]) -> str:
 
 def _lines(item: Exchange | Chunk, before: Sequence[str]) -> list[str]:
     if isinstance(item, Exchange):
-        return [item.text]
+        return [_indented(f"{turn.role}: {turn.content}") for turn in item.turns]
     # The continuation of one chunk may be the next chunk: print it once.
     pieces = [item.text, *([item.continuation] if item.continuation else [])]
-    return [piece for piece in pieces if piece not in before]
+    return [piece for piece in map(_indented, pieces) if piece not in before]
+
+
+def _indented(text: str) -> str:
+    return "\n  ".join(text.splitlines())

@@ -12,6 +12,7 @@ from typing import Any
 from rag_embedder.errors import InputError
 from rag_embedder.tool_schema.annotations import annotation_schema, record_schema, type_hints
 from rag_embedder.tool_schema.docstring import parse_docstring
+from rag_embedder.tool_schema.injected import is_injected
 from rag_embedder.tool_schema.json_schema import Schema
 
 
@@ -102,7 +103,10 @@ def _signature_schema(
     for name, parameter in signature.parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or name in filled:
             continue
-        schema = annotation_schema(hints.get(name, parameter.annotation))
+        annotation = hints.get(name, parameter.annotation)
+        if is_injected(annotation):
+            continue
+        schema = annotation_schema(annotation)
         if name in descriptions and "description" not in schema:
             schema["description"] = descriptions[name]
         if parameter.default is parameter.empty:
