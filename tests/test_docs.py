@@ -51,6 +51,13 @@ def test_tests_that_the_readme_points_at_exist(path):
     assert (ROOT / path).exists()
 
 
+@pytest.mark.parametrize("path", ["README.md", "docs/results.md"])
+def test_tables_of_results_are_made_by_a_command(path):
+    (block,) = re.findall(r"<!-- results: \w+ -->\n(.*?)<!-- end of results -->", (ROOT / path).read_text(), re.DOTALL)
+    assert re.match(r"<!-- Made by `python -m evals run [^`]+` at commit [0-9a-f]{12}\. Do not edit\. -->", block)
+    assert "| bm25 |" in block
+
+
 def test_links_between_documents_lead_somewhere():
     for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text(encoding="utf-8")):
