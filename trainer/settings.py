@@ -1,0 +1,235 @@
+"""What a recipe can say, as frozen records that check their own values."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rag_embedder.errors import ConfigError
+from rag_embedder.registry import unknown_name
+from rag_embedder.scenario import INSTRUCTION_SETS, Scenario
+from trainer.groups import NegativeRule, PositiveRule
+from trainer.losses import LossSettings
+from trainer.usable_examples import Requirements
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """The encoder that is trained.
+
+    `base` is a folder or hub id, None the encoder that ships with the package. `pooling` and `max_length` (tokens,
+    special ones included) are the base's own if None. `lora_rank` 0 trains every weight. `dtype` is what the forward
+    pass computes in; the weights and the optimiser stay float32.
+
+    Raises:
+        ConfigError: if a value is out of range; the message begins with the key.
+    """
+
+    base: str | None = None
+    pooling: Literal["cls", "mean", "last"] | None = None
+    max_length: int | None = None
+    lora_rank: int = 0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.max_length is not None:
+            _at_least("model.max_length", self.max_length, 8)
+        _at_least("model.lora_rank", self.lora_rank, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """How it is trained, with the rates of LLM-Embedder (arXiv 2310.07554, table 11) as defaults.
+
+    `batch_size` counts queries per process and `group_size` documents per query, the positive among them; the whole
+    batch has batch_size x processes queries. `warmup` is a share of `steps`. `out` is the run's folder.
+
+    Off at 0: `gradient_cache_chunk` (texts encoded at once), `clip` (largest gradient norm), `ema` (decay per step),
+    `eval_every`, `save_every` (steps; the last step is always saved), and `patience` (evaluations without a better
+    mean over scenarios before training stops). `keep` is the number of checkpoints that stay, `log_every` is in steps.
+
+    Raises:
+        ConfigError: if a value is out of range; the message begins with the key.
+    """
+
+    steps: int
+    out: str
+    batch_size: int = 32
+    group_size: int = 8
+    learning_rate: float = 5e-6
+    warmup: float = 0.2
+    weight_decay: float = 0.01
+    seed: int = 42
+    gradient_cache_chunk: int = 0
+    clip: float = 1.0
+    ema: float = 0.0
+    self_paced: bool = False
+    matryoshka_dims: tuple[int, ...] = ()
+    eval_every: int = 0
+    patience: int = 0
+    save_every: int = 1000
+    keep: int = 2
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        _not_empty("train.out", self.out)
+        for name, low in (("steps", 1), ("batch_size", 1), ("group_size", 2), ("keep", 1), ("log_every", 1)):
+            _at_least(f"train.{name}", getattr(self, name), low)
+        for name in ("seed", "gradient_cache_chunk", "eval_every", "patience", "save_every"):
+            _at_least(f"train.{name}", getattr(self, name), 0)
+        _above_zero("train.learning_rate", self.learning_rate)
+        for name in ("weight_decay", "clip"):
+            _at_least(f"train.{name}", getattr(self, name), 0)
+        for name in ("warmup", "ema"):
+            _share("train." + name, getattr(self, name))
+        _check_dims(self.matryoshka_dims)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSettings:
+    """One data set: where it lies, which scenario it teaches and with which losses.
+
+    `path` is a JSONL file or a folder of shards, relative to the working directory; `dev` the same for the split that
+    is evaluated. `loss` is a weighted sum by name; it and the temperatures, `ties`, `pin_positive` and
+    `in_batch_negatives` are explained at `LossSettings`, `min_reward`, `reward_margin` and `max_examples` at
+    `Requirements`, `positive` and `negatives` at `draw_group`. `weight` repeats the set in the mixture: 2 is twice per
+    round, 1 once.
+
+    Raises:
+        ConfigError: if a value is out of range; the message begins with the key.
+    """
+
+    name: str
+    path: str
+    scenario: str
+    loss: Mapping[str, float]
+    positive: PositiveRule = "first"
+    negatives: NegativeRule = "random"
+    student_temperature: float = 0.01
+    reward_temperature: float = 1.0
+    ties: Literal["exclude", "order"] = "exclude"
+    pin_positive: bool = False
+    in_batch_negatives: bool = True
+    min_reward: float | None = None
+    reward_margin: float | None = None
+    max_examples: int | None = None
+    weight: float = 1.0
+    dev: str | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name):
+            raise ConfigError(f"data.name is {self.name!r}; expected letters, digits, '_' or '-'.")
+        key = f"data.{self.name}"
+        _not_empty(f"{key}.path", self.path)
+        if self.dev is not None:
+            _not_empty(f"{key}.dev", self.dev)
+        _above_zero(f"{key}.weight", self.weight)
+        for name in ("min_reward", "reward_margin"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ConfigError(f"{key}.{name} is {value}; expected a finite number.")
+        if self.max_examples is not None:
+            _at_least(f"{key}.max_examples", self.max_examples, 1)
+        try:
+            self.loss_settings  # noqa: B018  (it checks its own values)
+        except ConfigError as error:
+            raise ConfigError(f"{key}: {error}") from error
+
+    @property
+    def loss_settings(self) -> LossSettings:
+        """How this data set is fitted."""
+        return LossSettings(
+            weights=self.loss,
+            student_temperature=self.student_temperature,
+            reward_temperature=self.reward_temperature,
+            ties=self.ties,
+            pin_positive=self.pin_positive,
+            in_batch_negatives=self.in_batch_negatives,
+        )
+
+    def requirements(self, group_size: int) -> Requirements:
+        """What an example must have to be trained on, in groups of `group_size` documents."""
+        return Requirements(
+            positive=self.positive,
+            negatives=self.negatives,
+            size=group_size,
+            min_reward=self.min_reward,
+            reward_margin=self.reward_margin,
+            max_examples=self.max_examples,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything a run depends on besides the data's bytes and the machine.
+
+    `scenario` holds pairs of instructions that the recipe adds to LLM-Embedder's six, or puts in their place. `source`
+    is the file the recipe came from, for messages.
+
+    Raises:
+        ConfigError: if two data sets share a name, a scenario is unknown, or evaluation has nothing to evaluate.
+    """
+
+    model: ModelSettings
+    train: TrainSettings
+    data: Sequence[DataSettings]
+    scenario: Sequence[Scenario] = ()
+    source: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise ConfigError("data is empty; expected one [[data]] table per data set.")
+        _no_duplicates("data", [settings.name for settings in self.data])
+        _no_duplicates("scenario", [scenario.name for scenario in self.scenario])
+        for settings in self.data:
+            if settings.scenario not in self.scenarios:
+                raise unknown_name(
+                    f"scenario in data.{settings.name}.scenario:", settings.scenario, list(self.scenarios)
+                )
+        if self.train.eval_every and not any(settings.dev for settings in self.data):
+            raise ConfigError(
+                f"train.eval_every is {self.train.eval_every}, but no data set has a dev split; "
+                "set data.NAME.dev to a JSONL file, or train.eval_every to 0."
+            )
+        if self.train.patience and not self.train.eval_every:
+            raise ConfigError(
+                f"train.patience is {self.train.patience}, but train.eval_every is 0, so it would never act; "
+                "set both, or train.patience to 0."
+            )
+
+    @property
+    def scenarios(self) -> Mapping[str, Scenario]:
+        """The scenarios that data sets may name: LLM-Embedder's six, then those of the recipe."""
+        return {**INSTRUCTION_SETS["llm-embedder"], **{scenario.name: scenario for scenario in self.scenario}}
+
+
+def _at_least(key: str, value: float, low: float) -> None:
+    if not value >= low or math.isinf(value):
+        raise ConfigError(f"{key} is {value}; expected {low} or more.")
+
+
+def _above_zero(key: str, value: float) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise ConfigError(f"{key} is {value}; expected a number above 0.")
+
+
+def _share(key: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ConfigError(f"{key} is {value}; expected a share from 0 to below 1.")
+
+
+def _not_empty(key: str, value: str) -> None:
+    if not value:
+        raise ConfigError(f"{key} is empty; expected a path.")
+
+
+def _check_dims(dims: tuple[int, ...]) -> None:
+    if any(dim < 1 for dim in dims) or list(dims) != sorted(set(dims)):
+        raise ConfigError(f"train.matryoshka_dims is {list(dims)}; expected rising numbers of 1 or more, such as [64].")
+
+
+def _no_duplicates(key: str, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"{key}.name {twice[0]!r} occurs twice; expected another name for each [[{key}]] table.")
