@@ -71,7 +71,7 @@ def _escaped(text: str) -> str:
 
 def _origin(results: Results) -> str:
     known = results.provenance
-    state = "" if known.get("is_clean", True) else ", with uncommitted changes"
+    state = "" if known.get("is_clean") is not False else ", with uncommitted changes"
     text = f"Made by `{known.get('command', 'unknown')}` at commit {str(known.get('commit', 'unknown'))[:12]}{state}."
     return f"<!-- {' '.join(text.split()).replace('--!>', '--!&gt;').replace('-->', '--&gt;')} Do not edit. -->"
 
