@@ -1,0 +1,1 @@
+"""Candidates for training queries: found by any systems, without duplicates and known positives."""
