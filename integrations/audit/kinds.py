@@ -4,6 +4,7 @@ import sys
 from pkgutil import resolve_name
 from typing import NamedTuple
 
+from integrations.audit.inside import objects_inside
 from integrations.audit.probe import Probe
 from rag_embedder.errors import ConfigError
 
@@ -93,28 +94,55 @@ KINDS = (
 )
 
 
+_ENCODER_PROBE = f"{_HERE}.own:EncoderProbe"
+
+
 def find_probe(component: object, tag: str) -> Probe | None:
     """The probe for a component; None for what cannot be audited."""
-    for kind in KINDS:
-        module, _, name = kind.base.partition(":")
-        # Whoever made an instance has imported its class; what is not imported is never looked for.
-        base = getattr(sys.modules.get(module), name, None)
-        if base is not None and isinstance(component, base):
-            return resolve_name(kind.probe)(component, tag)
-    if all(callable(getattr(type(component), name, None)) for name in ("encode_queries", "encode_documents")):
-        return resolve_name(f"{_HERE}.own:EncoderProbe")(component, tag)
-    return None
+    probe = _probe_class(component)
+    return None if probe is None else resolve_name(probe)(component, tag)
 
 
 def probe_for(component: object, tag: str) -> Probe:
     """The probe for a component.
 
     Raises:
-        ConfigError: for what cannot be audited; it lists what can.
+        ConfigError: for what cannot be audited; it names what is inside and can be, or lists what can.
     """
     probe = find_probe(component, tag)
     if probe is None:
         got = f"the class {component.__name__}" if isinstance(component, type) else type(component).__name__
+        parts = _names_inside(component)
+        if parts:
+            raise ConfigError(
+                f"component: got {got}, which is made of parts; expected the part to be audited, such as the "
+                f"retriever. Found in it: {', '.join(parts)}. Call this with each of them."
+            )
         known = ["Embedder (or any TextEncoder)", *(kind.name for kind in KINDS)]
         raise ConfigError(f"component: got {got}; expected an object of one of: {', '.join(known)}.")
     return probe
+
+
+def _probe_class(component: object) -> str | None:
+    for kind in KINDS:
+        module, _, name = kind.base.partition(":")
+        # Whoever made an instance has imported its class; what is not imported is never looked for.
+        base = getattr(sys.modules.get(module), name, None)
+        if base is not None and isinstance(component, base):
+            return kind.probe
+    is_encoder = all(callable(getattr(type(component), name, None)) for name in ("encode_queries", "encode_documents"))
+    return _ENCODER_PROBE if is_encoder else None
+
+
+def _names_inside(component: object) -> list[str]:
+    """Classes of the components that this one, such as a chain or an agent, is made of; not of their own parts."""
+    if isinstance(component, type):
+        return []
+    names: list[str] = []
+    within = set[int]()
+    for part in objects_inside(component):
+        if id(part) in within or _probe_class(part) is None:
+            continue
+        names.append(type(part).__name__)
+        within |= {id(inner) for inner in objects_inside(part)}
+    return list(dict.fromkeys(names))

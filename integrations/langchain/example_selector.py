@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from langchain_core.example_selectors import BaseExampleSelector
-from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from integrations.asking import above
 from integrations.langchain.examples import ExampleKeys, KeptExamples, plain_copy
@@ -57,7 +57,7 @@ class RagExampleSelector(BaseExampleSelector, BaseModel):
     diversity: Diversity | None = None
     label_key: str | None = None
     exclude_self: bool = True
-    score_threshold: float | None = None
+    score_threshold: float | None = Field(default=None, allow_inf_nan=False)
     filter: dict[str, Any] | None = None
     mode: Mode | None = None
     task: str = ""
@@ -194,7 +194,7 @@ class RagExampleSelector(BaseExampleSelector, BaseModel):
         """The examples for an input, in `order`; none for an empty one. Keys besides `input_keys` are not looked at.
 
         Raises:
-            InputError: if an input key is missing.
+            InputError: if an input key is missing, or its value is None.
         """
         return [example for example, _ in self.select_with_scores(input_variables)]
 

@@ -35,8 +35,18 @@ class ExampleKeys:
         check_texts([*self.inputs, *(self.outputs or ())], field="input_keys and output_keys")
 
     def input_text(self, example: Mapping[str, Any], field: str) -> str:
-        """The values of the input keys, a line each: the same for an example and for a query."""
-        return _lines(example, self.inputs, field)
+        """The values of the input keys, a line each: the same for an example and for a query.
+
+        Raises:
+            InputError: for a missing key, or None under one: as a text it would be a word that nobody wrote.
+        """
+        text = _lines(example, self.inputs, field)
+        empty = [key for key in self.inputs if example[key] is None]
+        if empty:
+            raise InputError(
+                f"{field}: got None under {empty}; expected words under the input keys {list(self.inputs)}."
+            )
+        return text
 
     def demonstration(self, example: Mapping[str, Any], field: str, task: str, *, is_durable: bool) -> Demonstration:
         """The example to be stored; its metadata are the example, or, in memory, as much of it as is JSON.

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from langchain_core.stores import InMemoryStore as KeyValues
 from langchain_core.vectorstores import InMemoryVectorStore
 from langgraph.store.memory import InMemoryStore
@@ -299,6 +300,24 @@ def test_what_cannot_be_audited_is_refused_with_what_can():
         audit_roles({})
     with pytest.raises(ConfigError, match="got the class InMemoryStore"):
         audit_roles(InMemoryStore)
+
+
+def test_what_is_made_of_parts_is_refused_with_the_parts_to_audit(embedder):
+    retriever = InMemoryVectorStore(Plain(embedder)).as_retriever()
+    chains = [
+        retriever | str,
+        {"context": retriever | str, "question": RunnablePassthrough()} | RunnableLambda(str),
+        retriever.with_retry(),
+        RunnableLambda(lambda question: retriever.invoke(question)[:1]),
+    ]
+    for chain in chains:
+        with pytest.raises(ConfigError, match=rf"got {type(chain).__name__}.*Found in it: VectorStoreRetriever\. Call"):
+            audit_roles(chain)
+    with pytest.raises(ConfigError, match=r"got list.*Found in it: VectorStoreRetriever, Plain\."):
+        audit_roles([retriever, Plain(embedder)])
+    with pytest.raises(ConfigError, match="got RunnableSequence; expected an object of one of"):
+        audit_roles(RunnableLambda(str) | str)
+    check_safe(audit_roles((retriever | str).first))
 
 
 def test_an_audit_is_readable_by_people_and_programs(embedder):

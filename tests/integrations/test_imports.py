@@ -84,6 +84,35 @@ def test_a_name_that_is_not_there_is_refused_with_those_that_are(package):
 
 
 @pytest.mark.parametrize(
+    ("package", "wrong", "right"),
+    [
+        ("integrations.langchain", "RagEmbedings", "RagEmbeddings"),
+        ("integrations.langchain", "ragretriever", "RagRetriever"),
+        ("integrations.llama_index", "RagEmbeddings", "RagEmbedding"),
+        ("integrations", "audit_role", "audit_roles"),
+        ("rag_embedder", "Embeder", "Embedder"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_the_nearest_one(package, wrong, right):
+    said = rf"^module '{package}' has no attribute '{wrong}'; it has: .*\. Did you mean '{right}'\?$"
+    with pytest.raises(AttributeError, match=said):
+        getattr(importlib.import_module(package), wrong)
+    # Python replaces the message of an AttributeError here.
+    with pytest.raises(ImportError, match=said):
+        exec(f"from {package} import {wrong}")
+    assert not hasattr(importlib.import_module(package), wrong)
+
+
+def test_a_module_of_a_package_is_imported_by_its_name_as_ever():
+    code = (
+        "from integrations.langchain import examples, documents\n"
+        "from integrations.llama_index import *\n"
+        "print(examples.__name__, RagEmbedding.__name__)"
+    )
+    assert run(code) == "integrations.langchain.examples RagEmbedding\n"
+
+
+@pytest.mark.parametrize(
     ("package", "name", "blocked", "message"),
     [
         ("langchain", "RagEmbeddings", {"langchain_core"}, 'langchain_core; pip install "rag-embedder[langchain]"'),

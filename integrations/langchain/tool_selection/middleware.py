@@ -16,7 +16,7 @@ from langgraph.types import Command
 
 from integrations.langchain.tool_selection.index import RequestedTools
 from integrations.langchain.tool_selection.narrowing import ToolNarrowing
-from integrations.langchain.tool_selection.options import OnEmpty, OnError, SelectionOptions
+from integrations.langchain.tool_selection.options import OnEmpty, OnError, SelectionOptions, check_flag
 from integrations.langchain.tool_selection.query import ToolQuery
 from integrations.langchain.tool_selection.serving import RegistryTools
 from integrations.langchain.tool_selection.stickiness import Shown, Stickiness, ToolSelectionState, write_shown
@@ -62,7 +62,7 @@ class RagToolSelectorMiddleware(AgentMiddleware[ToolSelectionState, Any, Any]):
         name: of this middleware; two in one agent need two names.
 
     Raises:
-        ConfigError: for options that do not go together or have unknown values.
+        ConfigError, InputError: for options that do not go together or have values that cannot be meant.
     """
 
     state_schema = ToolSelectionState
@@ -99,6 +99,9 @@ class RagToolSelectorMiddleware(AgentMiddleware[ToolSelectionState, Any, Any]):
             on_error=on_error,
             only_deferred=only_deferred,
         )
+        check_flag("serve_unbound", serve_unbound)
+        if name is not None and (not isinstance(name, str) or not name):
+            raise ConfigError(f"name: got {name!r}; expected a non-empty str, or None for the name of the class.")
         if embedder is not None and registry is not None:
             raise ConfigError("embedder and registry were both given; expected one: the registry has its encoder.")
         if serve_unbound and registry is None:

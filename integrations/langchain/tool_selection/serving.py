@@ -9,7 +9,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from integrations.asking import above
 from rag_embedder import Hit, Tool, ToolRetriever
 from rag_embedder.errors import ConfigError, InputError
-from rag_embedder.search import MAX_K, Mode
+from rag_embedder.search import MAX_K, Mode, check_mode
 from rag_embedder.tool_schema import as_tool
 
 
@@ -27,6 +27,8 @@ class RegistryTools:
             raise ConfigError(
                 f"registry: got {type(registry).__name__}; expected a ToolRetriever, such as ToolRetriever(embedder)."
             )
+        if mode is not None:
+            check_mode(mode)
         self._registry = registry
         self.serve_unbound = serve_unbound
         self._mode: Mode | None = mode

@@ -1,6 +1,7 @@
 """Examples for few-shot prompts: any dict, searched by its input, the best one last."""
 
 import datetime
+import math
 import threading
 
 import pytest
@@ -335,3 +336,17 @@ async def test_meaning_decides_with_the_real_encoder(minilm):
     )
     messages = await prompt.aformat_messages(question="What is the food of dolphins?")
     assert [message.content for message in messages[-2:]] == ["What do whales eat?", "Krill and fish."]
+
+
+async def test_none_is_no_input_and_is_not_searched_as_a_word():
+    selector = RagExampleSelector.from_examples(SENTIMENTS, WordEncoder(), input_keys=["text"])
+    for select in (selector.select_examples, selector.select_with_scores):
+        with pytest.raises(InputError, match=r"^input_variables: got None under \['text'\]; expected words"):
+            select({"text": None})
+    with pytest.raises(InputError, match="got None under"):
+        await selector.aselect_examples({"text": None})
+    with pytest.raises(InputError, match=r"^examples\[0\]: got None under \['text'\]"):
+        selector.add_example({"text": None, "label": "bad"})
+    assert selector.select_examples({"text": ""}) == []
+    with pytest.raises(ValueError, match="score_threshold"):
+        RagExampleSelector.from_examples(SENTIMENTS, WordEncoder(), input_keys=["text"], score_threshold=math.nan)

@@ -222,6 +222,10 @@ def test_options_of_recall_reach_the_memory(memory, watched):
         ({"user_key": ""}, ConfigError),
         ({"session_key": None}, ConfigError),
         ({"name": 5}, ConfigError),
+        ({"header": 3}, ConfigError),
+        ({"header": None}, ConfigError),
+        ({"write": "no"}, ConfigError),
+        ({"across_sessions": 0}, ConfigError),
     ],
 )
 def test_options_that_cannot_be_used_are_refused_at_once(memory, options, error):

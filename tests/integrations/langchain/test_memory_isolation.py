@@ -195,3 +195,17 @@ def test_sixteen_threads_of_sixteen_users_keep_apart(memory):
         thread.join()
     assert failures == []
     assert [memory.count(f"user{n:02}") for n in range(16)] == [5] * 16
+
+
+@pytest.mark.parametrize(
+    ("mode", "carries"),
+    [("messages", False), ("custom", False), *((mode, True) for mode in ("values", "updates", "tasks", "checkpoints"))],
+)
+def test_recalled_memories_are_in_streams_of_state_and_in_no_others(memory, mode, carries):
+    memory.add_turns([{"role": "user", "content": "my cat is blue"}], user="ann")
+    agent, _ = agent_with(RagMemoryMiddleware(memory), checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "t"}}
+    given = {"messages": [HumanMessage("my cat")]}
+    parts = list(agent.stream(given, config, context={"user_id": "ann"}, stream_mode=mode))
+    assert ("blue" in str(parts)) == carries
+    assert "blue" in str(agent.get_state(config))

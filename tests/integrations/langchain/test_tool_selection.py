@@ -5,6 +5,7 @@ import contextvars
 import functools
 import itertools
 import logging
+import math
 import threading
 
 import pytest
@@ -568,7 +569,17 @@ def test_after_reopening_tools_have_to_be_added_again_but_are_not_encoded_again(
         ({"on_error": "ignore"}, "on_error"),
         ({"mode": "sparse"}, "mode"),
         ({"serve_unbound": True}, "needs a registry"),
-        ({"max_tools": 0}, "k: got 0"),
+        ({"max_tools": 0}, "^max_tools: got 0; expected an int from 1"),
+        ({"max_tools": True}, "^max_tools: got True"),
+        ({"max_tools": 2.5}, "^max_tools: got 2.5"),
+        ({"score_threshold": math.nan}, "^score_threshold: got nan"),
+        ({"score_threshold": "0.5"}, "^score_threshold: got '0.5'"),
+        ({"score_threshold": True}, "^score_threshold: got True"),
+        ({"query": "flight"}, "^query: got str; expected a function"),
+        ({"only_deferred": "no"}, "^only_deferred: got 'no'; expected True or False"),
+        ({"serve_unbound": 1}, "^serve_unbound: got 1"),
+        ({"name": 5}, "^name: got 5"),
+        ({"num_turns": True}, "^num_turns: got True"),
         ({"num_turns": 0}, "num_turns: got 0"),
         ({"max_shown": 20}, "max_shown was given with stickiness='none'"),
         ({"max_shown": 2, "stickiness": "thread"}, "at least max_tools"),
@@ -585,6 +596,8 @@ def test_what_is_no_encoder_or_no_registry_is_refused(registry):
         RagToolSelectorMiddleware(registry)
     with pytest.raises(ConfigError, match="registry: got WordEncoder"):
         RagToolSelectorMiddleware(registry=WordEncoder())
+    with pytest.raises(ConfigError, match="unknown mode 'sparse'"):
+        RagToolSelectorMiddleware(registry=registry, mode="sparse")
     with pytest.raises(ConfigError, match="both given"):
         RagToolSelectorMiddleware(WordEncoder(), registry=registry)
     with pytest.raises(TypeError, match="top_k"):
