@@ -90,7 +90,8 @@ def test_the_llama_index_page_runs_and_prints_what_it_says(as_a_reader, monkeypa
     assert printed["Chat engines, without a rewrite"] == "oslo after 2 calls for 2 turns\n"
     assert printed["Reranker"] == "bread True 2\n"
     assert printed["The tools an agent needs"] == "It will rain. ('forecast', 'ask_human')\n"
-    anns, bobs = printed["Long-term memory"].splitlines()
+    before, after, anns, bobs = printed["Long-term memory"].splitlines()
+    assert (before, after) == ("0 before", "1 after")
     assert "user: My daughter Ida is allergic to hazelnuts." in anns
     assert bobs == "''"
     assert printed["Async"] == "['oslo', 'stockholm', 'bread']\n"

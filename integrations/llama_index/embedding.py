@@ -1,7 +1,7 @@
 """Our encoder as LlamaIndex's `BaseEmbedding`: one scenario per object, the role decided by the method."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -10,7 +10,7 @@ from llama_index.core.indices import VectorStoreIndex
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation, field_validator, model_validator
 
 from integrations.cache_keys import vector_key
-from integrations.llama_index.index_check import check_vectors
+from integrations.llama_index.index_check import check_asking, check_vectors
 from integrations.llama_index.vector_cache import RoleKeyedStore, asking_as_query
 from integrations.model_loading import load_shared
 from rag_embedder.encoder import Preview
@@ -19,6 +19,7 @@ from rag_embedder.protocols import TextEncoder
 from rag_embedder.retrievers.base import in_thread
 from rag_embedder.scenario import Role
 from rag_embedder.search import check_encoder
+from rag_embedder.texts import check_texts
 
 _SHIPPED = "default"
 _LOADING = ("model_name", "device", "dtype", "instructions")
@@ -111,6 +112,40 @@ class RagEmbedding(BaseEmbedding):
         with asking_as_query():
             return await super().aget_query_embedding(query)
 
+    def get_text_embedding_batch(
+        self,
+        texts: list[str],
+        show_progress: bool = False,
+        **kwargs: Any,  # noqa: ANN401  (the framework's signature)
+    ) -> list[list[float]]:
+        """The unit vectors of texts as documents, in batches of `embed_batch_size`.
+
+        Raises:
+            InvalidTextError: for a bare str, whose letters would be the texts, or anything else that is no list of str.
+        """
+        return super().get_text_embedding_batch(check_texts(texts), show_progress, **kwargs)
+
+    async def aget_text_embedding_batch(
+        self,
+        texts: list[str],
+        show_progress: bool = False,
+        **kwargs: Any,  # noqa: ANN401  (the framework's signature)
+    ) -> list[list[float]]:
+        """`get_text_embedding_batch` off the event loop, the batches at the same time."""
+        return await super().aget_text_embedding_batch(check_texts(texts), show_progress, **kwargs)
+
+    def get_agg_embedding_from_queries(
+        self, queries: list[str], agg_fn: Callable[..., list[float]] | None = None
+    ) -> list[float]:
+        """One vector of several queries: their mean, or what `agg_fn` makes of them."""
+        return super().get_agg_embedding_from_queries(check_texts(queries, field="queries"), agg_fn)
+
+    async def aget_agg_embedding_from_queries(
+        self, queries: list[str], agg_fn: Callable[..., list[float]] | None = None
+    ) -> list[float]:
+        """`get_agg_embedding_from_queries` off the event loop."""
+        return await super().aget_agg_embedding_from_queries(check_texts(queries, field="queries"), agg_fn)
+
     def to_payload(self) -> dict[str, Any]:
         """What tracing sees of this object; it holds no secrets."""
         return {**super().to_payload(), "scenario": self.scenario, "fingerprint": self.fingerprint}
@@ -143,9 +178,14 @@ class RagEmbedding(BaseEmbedding):
     def check_index(self, index: VectorStoreIndex) -> None:
         """Raise ModelMismatchError if an index that was opened again holds vectors that are not this object's.
 
-        LlamaIndex does not keep which model made an index, and takes any with as many dimensions. See `check_vectors`.
+        Also if it asks with another model or scenario, as it does when it was opened without `embed_model=`. LlamaIndex
+        does not keep which model made an index, and takes any with as many dimensions. See `check_vectors`.
+
+        Raises:
+            InputError: for what is no VectorStoreIndex.
         """
         check_vectors(index, self)
+        check_asking(index, self)
 
     def _load(self) -> TextEncoder:
         model = None if self.model_name == _SHIPPED else self.model_name

@@ -5,6 +5,7 @@ from typing import Self
 
 from llama_index.core.utils import get_tokenizer
 
+from integrations.memory_text import without_tags
 from rag_embedder.retrievers.memory import MemoryRetriever
 from rag_embedder.types import Turn
 
@@ -25,6 +26,8 @@ class Recall:
     recency: float
     score_threshold: float | None
     header: str
+    tags: tuple[str, ...]
+    """Names of the tags that the text will stand in; no memory can open or close one."""
 
     def text(self, max_tokens: int) -> str:
         """The header and the best memories that fit into `max_tokens`, in time order; empty if there are none."""
@@ -40,6 +43,7 @@ class Recall:
         )
         if not memories:
             return ""
+        memories = without_tags(memories, *self.tags)
         return RecalledText(f"{self.header}\n\n{memories}" if self.header else memories, self)
 
     def within(self, room: int, max_tokens: int) -> str | None:

@@ -236,6 +236,19 @@ class MemoryRetriever(StoreOwner):
         check_user(user)
         return self._store.count(EXCHANGE, scope=user) + self._store.count(CHUNK, scope=user)
 
+    def exchanges(self, *, user: str, session: str, limit: int = 100) -> list[Exchange]:
+        """The newest exchanges of one session, oldest first; nothing is encoded.
+
+        Raises:
+            UserRequiredError: if no user is named.
+            InputError: for a session that is no name, or a limit that is no int from 1 to 10,000.
+        """
+        check_user(user)
+        check_name(session, "session")
+        check_k(limit)
+        newest = self._store.latest(EXCHANGE, user, limit=limit, metadata_filter={"session": session})
+        return [self._exchange(item) for item in reversed(newest)]
+
     def __len__(self) -> int:
         return self._store.count(EXCHANGE) + self._store.count(CHUNK)
 

@@ -15,7 +15,7 @@ from integrations.conformance.llama_index_embedding import EmbeddingConformance
 from integrations.conformance.loop_ticks import count_ticks
 from integrations.llama_index.embedding import RagEmbedding
 from rag_embedder import Embedder, watch_encodings
-from rag_embedder.errors import ModelLoadError
+from rag_embedder.errors import InvalidTextError, ModelLoadError
 from tests.retriever_cases import Watched, WordEncoder
 
 
@@ -150,6 +150,23 @@ async def test_every_path_reaches_its_side_of_the_encoder(embedder):
         *((f"q{number}", "tool", "query") for number in (1, 2, 3)),
         *((f"d{number}", "tool", "document") for number in (1, 2, 3, 4)),
     }
+
+
+async def test_a_bare_text_is_refused_where_a_list_is_expected(watched):
+    embedding = RagEmbedding(embedder=watched)
+    for wrong in ("abc", b"abc", {"abc"}, {"abc": 1}, None):
+        with pytest.raises(InvalidTextError, match=r"^texts: got .*; expected a list of str"):
+            embedding.get_text_embedding_batch(wrong)
+        with pytest.raises(InvalidTextError, match=r"^texts: got"):
+            await embedding.aget_text_embedding_batch(wrong)
+        with pytest.raises(InvalidTextError, match=r"^queries: got"):
+            embedding.get_agg_embedding_from_queries(wrong)
+        with pytest.raises(InvalidTextError, match=r"^queries: got"):
+            await embedding.aget_agg_embedding_from_queries(wrong)
+    assert watched.documents == watched.queries == []
+    plain = embedding.get_text_embedding_batch(["a", "b"])
+    assert embedding.get_text_embedding_batch(text for text in "ab") == plain
+    assert await embedding.aget_text_embedding_batch(text for text in "ab") == plain
 
 
 def test_texts_are_encoded_in_batches_of_the_size_asked_for(watched):

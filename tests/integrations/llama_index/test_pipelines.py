@@ -116,7 +116,7 @@ def test_llama_index_takes_a_model_of_the_same_length_silently_and_our_check_doe
         ModelMismatchError, match=r"encoded again, is similar to what is stored by 0\.\d+, not 1.*build it again"
     ):
         other.check_index(index)
-    embedding.check_index(index)
+    embedding.check_index(reopened(embedding, tmp_path))
 
 
 def test_a_model_of_another_length_and_swapped_roles_are_found_out_too(embedding, embedder):

@@ -436,3 +436,16 @@ def test_an_unknown_scenario_leaves_no_store_behind(embedder, tmp_path):
     with pytest.raises(ConfigError, match="unknown scenario"):
         KnowledgeRetriever(embedder, path=tmp_path / "kb", scenario="bogus")
     assert not (tmp_path / "kb").exists()
+
+
+def test_the_exchanges_of_a_session_are_listed_oldest_first_for_their_user_only(memory):
+    memory.add_turns([Turn("user", "one"), Turn("assistant", "a"), Turn("user", "two")], user="ann", session="s")
+    memory.add_turns([Turn("user", "three")], user="ann", session="other")
+    memory.add_turns([Turn("user", "four")], user="bob", session="s")
+    assert [exchange.turns[0].content for exchange in memory.exchanges(user="ann", session="s")] == ["one", "two"]
+    assert [exchange.turns[0].content for exchange in memory.exchanges(user="ann", session="s", limit=1)] == ["two"]
+    assert memory.exchanges(user="eve", session="s") == []
+    with pytest.raises(UserRequiredError):
+        memory.exchanges(user="", session="s")
+    with pytest.raises(InputError):
+        memory.exchanges(user="ann", session={"ne": "x"})
