@@ -1,6 +1,6 @@
 """Causal language models: one protocol, one file per way to reach them."""
 
-from evals.language_model.protocol import Continuation, LanguageModel, LanguageModelError, Score
+from evals.language_model.protocol import Continuation, LanguageModel, LanguageModelError, Sampling, Score
 from rag_embedder.registry import Registry
 
 LANGUAGE_MODELS = Registry(
@@ -11,4 +11,4 @@ LANGUAGE_MODELS = Registry(
     },
 )
 
-__all__ = ["LANGUAGE_MODELS", "Continuation", "LanguageModel", "LanguageModelError", "Score"]
+__all__ = ["LANGUAGE_MODELS", "Continuation", "LanguageModel", "LanguageModelError", "Sampling", "Score"]

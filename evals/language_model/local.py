@@ -1,7 +1,7 @@
 """A causal language model in this process, from a folder or the hub."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from evals.language_model.decoding import decode_greedily, text_before
+from evals.language_model.decoding import decode_by_sampling, decode_greedily, text_before
 from evals.language_model.forward import CausalForward
-from evals.language_model.protocol import Continuation, Score
+from evals.language_model.protocol import Continuation, Sampling, Score
 from evals.language_model.scoring import SpanScorer, halved_when_full
 from evals.language_model.spans import Span, SpanBuilder, check_span
 from evals.language_model.vocabulary import TokenizerVocabulary
@@ -45,7 +45,9 @@ class LocalLanguageModel:
         self._weights = _weights_sample(model)
         torch.nn.Module.to(model, device=target)
         self._forward = CausalForward(model, target)
-        self._batch_tokens = batch_tokens or (4096 if target.type == "cpu" else 32_768)
+        # On a CPU small batches stay in the caches (benchmarks/score_pairs.py).
+        self._batch_tokens = batch_tokens or (1024 if target.type == "cpu" else 32_768)
+        self._shares_prefixes = share_prefixes
         self._scorer = SpanScorer(self._forward, batch_tokens=self._batch_tokens, share_prefixes=share_prefixes)
         self._vocabulary = vocabulary
         self._spans = SpanBuilder(vocabulary)
@@ -134,12 +136,41 @@ class LocalLanguageModel:
                     part,
                     max_new_tokens=max_new_tokens,
                     end_ids=self._end_ids,
-                    is_finished=lambda ids: any(each in self.decode([ids])[0] for each in stop),
+                    is_finished=self._holds(stop),
                 ),
                 [rows[position] for position in batch],
             )
             texts.update(zip(batch, (text_before(text, stop) for text in self.decode(made)), strict=True))
         return [texts[position] for position in range(len(rows))]
+
+    def sample(
+        self, prompts: Sequence[str], sampling: Sampling, *, seeds: Sequence[str], max_length: int | None = None
+    ) -> list[list[str]]:
+        """`sampling.count` outputs of each prompt, in order; one seed each."""
+        rows = self._spans.prompts(prompts, self._room(max_length) - sampling.max_new_tokens)
+        seeded = list(zip(rows, seeds, strict=True))
+        outputs: dict[int, list[str]] = {}
+        lengths = [sampling.count * (len(row) + sampling.max_new_tokens) for row in rows]
+        for batch in plan_batches(lengths, max_tokens=self._batch_tokens):
+            made = halved_when_full(
+                lambda part: decode_by_sampling(
+                    self._forward,
+                    [row for row, _ in part],
+                    sampling,
+                    seeds=[seed for _, seed in part],
+                    end_ids=self._end_ids,
+                    is_finished=self._holds(sampling.stop),
+                    shares_prefixes=self._shares_prefixes,
+                ),
+                [seeded[position] for position in batch],
+            )
+            for position, ids in zip(batch, made, strict=True):
+                outputs[position] = [text_before(text, sampling.stop) for text in self.decode(ids)]
+        return [outputs[position] for position in range(len(rows))]
+
+    def _holds(self, stop: Sequence[str]) -> Callable[[list[int]], bool]:
+        """Whether ids hold one of the stop texts."""
+        return lambda ids: bool(stop) and any(each in self.decode([ids])[0] for each in stop)
 
     def _room(self, max_length: int | None) -> int:
         return self.max_length if max_length is None else min(max_length, self.max_length)

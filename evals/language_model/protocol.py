@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from rag_embedder.errors import RagEmbedderError
+from rag_embedder.errors import ConfigError, RagEmbedderError
 
 TextOrIds = str | Sequence[int]
 
@@ -39,6 +39,34 @@ class Score:
     def mean_nll(self) -> float:
         """Negative log-likelihood per token."""
         return -self.log_likelihood / self.num_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How outputs are sampled: `count` of each prompt, each up to the first of the `stop` texts or the end token.
+
+    Raises:
+        ConfigError: for a number out of its range.
+    """
+
+    count: int
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    stop: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name, least in (("count", 1), ("max_new_tokens", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"sampling: {name} is {getattr(self, name)}; expected {least} or more.")
+        if not 0.0 < self.temperature < float("inf"):
+            raise ConfigError(
+                f"sampling: temperature is {self.temperature}; expected more than 0: 1 is the model's own."
+            )
+        if not 0.0 < self.top_p <= 1.0:
+            raise ConfigError(
+                f"sampling: top_p is {self.top_p}; expected more than 0 and at most 1: 1 is the model's own."
+            )
 
 
 class LanguageModel(Protocol):
@@ -93,5 +121,17 @@ class LanguageModel(Protocol):
         """Greedy decoding up to the first of the `stop` texts (left out) or the end token; new text only.
 
         Prompts lose their beginning where prompt and `max_new_tokens` together are longer than the limit.
+        """
+        ...
+
+    def sample(
+        self, prompts: Sequence[str], sampling: Sampling, *, seeds: Sequence[str], max_length: int | None = None
+    ) -> list[list[str]]:
+        """`sampling.count` outputs of each prompt, new text only; the same for the same seed of that prompt.
+
+        Prompts lose their beginning as for `generate`.
+
+        Raises:
+            ConfigError: if this model cannot sample.
         """
         ...

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from evals.language_model.decoding import text_before
 from evals.language_model.http_json import JsonClient
-from evals.language_model.protocol import Continuation, LanguageModelError, Score
+from evals.language_model.protocol import Continuation, LanguageModelError, Sampling, Score
 from evals.language_model.spans import Span, SpanBuilder, check_span
 from evals.language_model.vocabulary import TokenizerVocabulary
 from rag_embedder.errors import ConfigError
@@ -118,6 +118,15 @@ class ServerLanguageModel:
             return text_before(str(self._complete(row, options)["text"]), stop)
 
         return self._in_threads(answer, rows)
+
+    def sample(
+        self, prompts: Sequence[str], sampling: Sampling, *, seeds: Sequence[str], max_length: int | None = None
+    ) -> list[list[str]]:
+        """Refused: servers draw from streams of their own, so the same seed need not give the same outputs."""
+        raise ConfigError(
+            f"{self.name}: outputs cannot be sampled from a server, whose draws cannot be repeated; expected a local "
+            "model: give its folder, or use a reward that samples nothing."
+        )
 
     def _score(self, span: Span) -> tuple[list[float], bool]:
         ids = [*span.context, *span.continuation]
