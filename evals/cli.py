@@ -4,18 +4,17 @@ Exit codes: 0 done, 1 done but some sets could not be read, 2 bad input or confi
 """
 
 import json
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from evals.datasets.selection import Selection
 from evals.measuring import SMOKE, SMOKE_SETS, Plan, measure
-from rag_embedder.errors import ConfigError, RagEmbedderError
+from rag_embedder.cli.ending import run_program
+from rag_embedder.errors import ConfigError
 
 app = typer.Typer(
     name="evals",
@@ -222,28 +221,4 @@ def _exit_for_skipped(skipped: Mapping[str, str]) -> None:
 
 def main() -> None:
     """Entry point of `python -m evals`."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    # OpenMP's threads spin while they wait, which slows everything else down; read once, when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    is_debug = "--debug" in sys.argv
-    try:
-        code = app([argument for argument in sys.argv[1:] if argument != "--debug"], standalone_mode=False)
-    except RagEmbedderError as error:
-        if is_debug:
-            raise
-        _fail(str(error), 2)
-    except (typer.Abort, KeyboardInterrupt):
-        _fail("interrupted; what was measured is kept, run the same command to go on.", 130)
-    except Exception as error:
-        # Usage errors of the option parser know how to show themselves.
-        show_itself, exit_code = getattr(error, "show", None), getattr(error, "exit_code", None)
-        if not callable(show_itself) or exit_code is None:
-            raise
-        show_itself()
-        sys.exit(exit_code)
-    sys.exit(code or 0)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"evals: {message}\n")
-    sys.exit(code)
+    run_program(app, name="evals", interrupted="what was measured is kept, run the same command to go on.")
