@@ -22,13 +22,13 @@ _PACKAGES = (
 )
 
 
-def provenance(seed: int) -> dict[str, Any]:
+def provenance(seed: int, *, program: str = "python -m evals") -> dict[str, Any]:
     """Commit (and whether files differ from it), command, date, seed, versions and machine."""
     changes = _git("status", "--porcelain")
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
         "is_clean": None if changes is None else changes == "",
-        "command": " ".join(["python -m evals", *sys.argv[1:]]),
+        "command": " ".join([program, *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},

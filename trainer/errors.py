@@ -1,8 +1,9 @@
 """What training raises on purpose, besides the core's errors."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from rag_embedder.errors import InputError
+from rag_embedder.errors import InputError, RagEmbedderError
 
 _NUM_LISTED = 10
 
@@ -23,3 +24,11 @@ class ExamplesError(InputError):
             lines.append(f"  ... and {self.num_problems - len(self.problems)} more")
         count = "1 problem" if self.num_problems == 1 else f"{self.num_problems} problems"
         super().__init__("\n".join([f"examples {name}: {count}; nothing of them was used.", *lines]))
+
+
+class NonFiniteError(RagEmbedderError):
+    """A loss or a gradient is infinite or not a number; nothing was learned from that batch. `path` holds the batch."""
+
+    def __init__(self, message: str, *, path: Path) -> None:
+        super().__init__(message)
+        self.path = path

@@ -1,0 +1,81 @@
+"""Exported folders: the vectors of the trained encoder in our loader and in sentence-transformers, with a card."""
+
+import numpy as np
+import pytest
+import torch
+
+from rag_embedder import Embedder
+from rag_embedder.errors import ConfigError, InputError
+from tests.trainer.fit_cases import make_recipe
+from trainer.checkpoint import checkpoints, load
+from trainer.export import export_checkpoint
+from trainer.fit import fit_recipe, load_encoder
+from trainer.model_card import Licences
+
+TEXTS = ["where was Ada born?", "rain in oslo", "the green house"]
+
+
+@pytest.mark.parametrize("options", [{"lora_rank": 4}, {}, {"ema": 0.5}])
+def test_vectors_survive_export(tmp_path, options):
+    recipe = make_recipe(tmp_path, steps=4, learning_rate=5e-3, **options)
+    fit_recipe(recipe, show_progress=False)
+    exported = export_checkpoint(tmp_path / "out", tmp_path / "exported")
+    state = load(checkpoints(tmp_path / "out" / "checkpoints")[-1])
+    encoder = load_encoder(recipe, device="cpu")
+    base = encoder.encode(TEXTS, "tool", "query").detach().numpy()
+    encoder.load_trained_weights(state["average"]["weights"] if options.get("ema") else state["weights"])
+    expected = encoder.encode(TEXTS, "tool", "query").detach().numpy()
+    assert np.abs(expected - base).max() > 1e-3
+    embedder = Embedder.load(exported)
+    np.testing.assert_allclose(embedder.encode_queries(TEXTS, "tool"), expected, atol=1e-5)
+    assert embedder.name == "exported"
+    assert embedder.training_state == "fitted from base for 4 steps on qa, tool"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_sentence_transformers_reads_it(tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    fit_recipe(make_recipe(tmp_path, steps=2, lora_rank=2), show_progress=False)
+    exported = export_checkpoint(tmp_path / "out", tmp_path / "exported")
+    theirs = SentenceTransformer(str(exported), device="cpu").encode(TEXTS, prompt_name="tool_query")
+    np.testing.assert_allclose(theirs, Embedder.load(exported).encode_queries(TEXTS, "tool"), atol=1e-5)
+
+
+def test_card_says_data_licences_metrics_and_limits(tmp_path):
+    fit_recipe(make_recipe(tmp_path, steps=4, eval_every=2), show_progress=False)
+    licences = Licences(model="apache-2.0", data={"qa": "CC-BY-4.0"})
+    card = (export_checkpoint(tmp_path / "out", tmp_path / "exported", licences=licences) / "README.md").read_text()
+    assert 'license: "apache-2.0"' in card
+    assert "| qa | qa | 32 | 1 graded_distillation | CC-BY-4.0 |" in card
+    assert "| tool | tool | 24 | 1 contrastive | not stated |" in card
+    assert "| scenario | base | this model |" in card
+    assert "Trained for qa, tool; not for convsearch, chat, lrlm, icl." in card
+    assert "this model is of no use" in card
+    assert "batch_size = 4" in card
+
+
+def test_bad_requests_are_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no checkpoint"):
+        export_checkpoint(tmp_path, tmp_path / "exported")
+    fit_recipe(make_recipe(tmp_path, steps=1), show_progress=False)
+    with pytest.raises(ConfigError, match="unknown data set with a licence: 'qq'"):
+        export_checkpoint(tmp_path / "out", tmp_path / "exported", licences=Licences(data={"qq": "MIT"}))
+    assert not (tmp_path / "exported").exists()
+    with pytest.raises(ConfigError, match="not an empty folder"):
+        export_checkpoint(tmp_path / "out", tmp_path / "out")
+
+
+def test_merged_adapters_are_the_adapted_model(tmp_path):
+    encoder = load_encoder(make_recipe(tmp_path, lora_rank=3), device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in encoder.trained_weights().values():
+            weight.normal_(0, 0.3, generator=generator)
+    base = load_encoder(make_recipe(tmp_path), device="cpu")
+    merged = encoder.merged_weights()
+    assert merged.keys() == base.model.state_dict().keys()
+    base.model.load_state_dict(merged)
+    torch.testing.assert_close(
+        base.encode(TEXTS, "qa", "query"), encoder.encode(TEXTS, "qa", "query"), atol=1e-5, rtol=1e-4
+    )

@@ -1,0 +1,67 @@
+"""How well the encoder ranks on the dev splits, by scenario: what early stopping looks at."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+import torch
+
+from evals.metrics import evaluate_run
+from trainer.examples import Example
+from trainer.model import TrainableEncoder
+from trainer.training_sets import TrainingSet, relevant
+
+METRIC = "nDCG@10"
+_CHUNK = 512
+_DEPTH = 10
+
+
+def evaluate_dev(encoder: TrainableEncoder, training_sets: Mapping[str, TrainingSet]) -> dict[str, float]:
+    """nDCG@10 by scenario, the mean over its data sets; only those with a dev split.
+
+    Where ids name documents in the whole split, every query searches the candidates of all examples. Where they are
+    counted per example, as turns of a dialogue are, it searches its own.
+    """
+    by_scenario: dict[str, list[float]] = {}
+    for training_set in training_sets.values():
+        if training_set.dev:
+            value = _measure(encoder, training_set.dev, training_set.settings.scenario)
+            by_scenario.setdefault(training_set.settings.scenario, []).append(value)
+    return {scenario: fmean(values) for scenario, values in by_scenario.items()}
+
+
+def _measure(encoder: TrainableEncoder, examples: Sequence[Example], scenario: str) -> float:
+    texts: dict[str, int] = {}
+    for example in examples:
+        for candidate in example.candidates:
+            texts.setdefault(candidate.text, len(texts))
+    by_id: dict[str, str] = {}
+    is_shared = all(
+        by_id.setdefault(candidate.id, candidate.text) == candidate.text
+        for example in examples
+        for candidate in example.candidates
+    )
+    judged = [example for example in examples if relevant(example)]
+    queries = _encode(encoder, [example.query for example in judged], scenario, is_query=True)
+    documents = _encode(encoder, list(texts), scenario, is_query=False)
+    ids = list(by_id)
+    columns = torch.tensor([texts[by_id[name]] for name in ids])
+    run, qrels = {}, {}
+    for row, example in zip(queries, judged, strict=True):
+        if not is_shared:
+            ids = [candidate.id for candidate in example.candidates]
+            columns = torch.tensor([texts[candidate.text] for candidate in example.candidates])
+        best = (documents[columns] @ row).topk(min(_DEPTH, len(ids)))
+        run[example.id] = [
+            (ids[place], score) for place, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+        qrels[example.id] = relevant(example)
+    return fmean(evaluate_run(run, qrels, [METRIC])[METRIC].values())
+
+
+@torch.no_grad()
+def _encode(encoder: TrainableEncoder, texts: Sequence[str], scenario: str, *, is_query: bool) -> torch.Tensor:
+    rows = [
+        encoder.encode(texts[start : start + _CHUNK], scenario, "query" if is_query else "document").cpu()
+        for start in range(0, len(texts), _CHUNK)
+    ]
+    return torch.cat(rows)

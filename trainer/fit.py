@@ -1,0 +1,178 @@
+"""The program `python -m trainer.fit RECIPE [key=value ...] [--resume]`: trains the encoder a recipe describes.
+
+Several processes: `accelerate launch --multi_gpu --num_processes 8 -m trainer.fit RECIPE`; without a GPU the same line
+starts them on the CPU (accelerate's `--cpu` starts one only). Exit codes: 0 done, 1 training stopped
+at a loss that is no number, 2 bad input or configuration, 130 interrupted.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from tqdm import tqdm
+
+from rag_embedder.errors import ConfigError, MissingExtraError
+from trainer.command import run_command
+from trainer.data_report import write_data_report
+from trainer.distributed import rank
+from trainer.gradient_average import wait_for_all
+from trainer.loop import CHECKPOINTS, Progress, run_fit
+from trainer.model import TrainableEncoder
+from trainer.recipe import load_recipe, recipe_to_toml, save_recipe
+from trainer.runlog import draw_curves, write_run
+from trainer.settings import Recipe
+from trainer.steps import Stepper, StepResult
+from trainer.training_sets import TrainingSet, read_training_sets
+
+RECIPE = "recipe.toml"
+_MAY_CHANGE = ("log_every", "eval_every", "save_every", "keep", "patience")
+"""Train settings with which a run may be continued although they are others than at its start."""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def fit(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped recipe such as smoke.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="train.steps=100, data.qa.path=qa.jsonl ...")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue the run in train.out from its last checkpoint.")] = False,
+) -> None:
+    """Train; write checkpoints, log and curves into the recipe's train.out."""
+    fit_recipe(load_recipe(recipe_path(recipe), overrides or ()), resume=resume)
+
+
+def fit_recipe(recipe: Recipe, *, resume: bool = False, show_progress: bool = True) -> Progress:
+    """Check everything, then train; all processes call it together.
+
+    Raises:
+        ConfigError: for settings that do not fit model or data, or an output folder that is not free.
+        InputError: for missing or broken data; ModelLoadError: for a model that cannot be loaded.
+        NonFiniteError: if a loss or a gradient is no number.
+    """
+    out = Path(recipe.train.out)
+    device = _start_processes()
+    check_out(recipe, resume=resume)
+    training_sets = read_training_sets(recipe)
+    stepper = Stepper(recipe, load_encoder(recipe, device=device), training_sets)
+    wait_for_all()  # the first process writes only when all have seen a free folder
+    is_first = rank() == 0
+    if is_first:
+        save_recipe(recipe, out / RECIPE)
+        write_run(out, seed=recipe.train.seed)
+        write_data_report(training_sets, out)
+    is_shown = is_first and show_progress
+    with tqdm(total=recipe.train.steps, desc="fitting", unit="step", disable=None if is_shown else True) as bar:
+        if is_shown:
+            bar.write(_describe_data(training_sets))
+
+        def on_step(result: StepResult) -> None:
+            bar.update(result.step - bar.n)
+            bar.set_postfix_str(f"{result.dataset} loss {result.loss:.3f}")
+
+        def on_metrics(step: int, metrics: Mapping[str, float]) -> None:
+            if is_shown:
+                bar.write(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
+
+        progress = run_fit(stepper, resume=resume, on_step=on_step, on_metrics=on_metrics)
+    if is_first:
+        draw_curves(out)
+    if is_shown:
+        tqdm.write(_summary(stepper, progress))
+    return progress
+
+
+def load_encoder(recipe: Recipe, *, device: str) -> TrainableEncoder:
+    """The encoder of a recipe before training: the same in every process, adapters included."""
+    torch.manual_seed(recipe.train.seed)
+    model = recipe.model
+    return TrainableEncoder.load(
+        model.base,
+        pooling=model.pooling,
+        scenarios=list(recipe.scenarios.values()),
+        max_length=model.max_length,
+        lora_rank=model.lora_rank,
+        dtype=model.dtype,
+        device=device,
+    )
+
+
+def check_out(recipe: Recipe, *, resume: bool) -> None:
+    """Refuse to write over another run.
+
+    Raises:
+        ConfigError: if `train.out` is not empty, or to be continued and of another recipe.
+    """
+    out = Path(recipe.train.out)
+    is_free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+    if is_free:
+        return
+    if not resume:
+        raise ConfigError(
+            f"train.out: {out} exists and is not an empty folder; expected a new path. To continue the run in it, add "
+            "--resume. Nothing was written."
+        )
+    if not (out / RECIPE).exists():
+        raise ConfigError(f"train.out: {out} has no {RECIPE}; expected the folder of a run to continue.")
+    before, now = (_fixed_part(each) for each in (load_recipe(out / RECIPE), recipe))
+    if before != now:
+        changed = [line for line in now.splitlines() if line not in before.splitlines()]
+        raise ConfigError(
+            f"--resume: the recipe differs from that of the run in {out} (first: {(changed or ['a line less'])[0]}); "
+            f"expected the same but for {', '.join(_MAY_CHANGE)}. Use {out / RECIPE}, or another train.out."
+        )
+
+
+def recipe_path(name: str) -> Path:
+    """The file of that name, or else the recipe of that name that ships with the package."""
+    shipped = Path(__file__).parent / "recipes" / f"{Path(name).name.removesuffix('.toml')}.toml"
+    return shipped if not Path(name).exists() and shipped.exists() else Path(name)
+
+
+def _fixed_part(recipe: Recipe) -> str:
+    train = {name: getattr(recipe.train, name) for name in _MAY_CHANGE}
+    defaults = {spec.name: spec.default for spec in dataclasses.fields(recipe.train) if spec.name in train}
+    # patience without evaluation would be refused, so they go back to their defaults together
+    return recipe_to_toml(dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, **defaults)))
+
+
+def _start_processes() -> str:
+    """Join the processes that accelerate or torchrun started, if any; returns this one's device."""
+    if find_spec("accelerate") is None:
+        raise MissingExtraError('training needs accelerate; run: pip install "rag-embedder[train]"')
+    from accelerate import PartialState
+
+    device = PartialState(cpu=not torch.cuda.is_available()).device
+    return "cpu" if str(device).startswith("cpu") else str(device)
+
+
+def _describe_data(training_sets: Mapping[str, TrainingSet]) -> str:
+    lines = []
+    for name, each in training_sets.items():
+        left_out = "".join(f"; left out {count}: {reason}" for reason, count in each.left_out.items())
+        lines.append(f"{name}: {len(each.examples)} examples, {each.settings.scenario}{left_out}")
+    return "\n".join(lines)
+
+
+def _summary(stepper: Stepper, progress: Progress) -> str:
+    lines = [f"{'data set':<20} {'first loss':>10} {'last loss':>10}"]
+    lines += [f"{name:<20} {first:>10.4f} {last:>10.4f}" for name, (first, last) in progress.fall.items()]
+    if progress.metrics:
+        lines.append(f"{'scenario':<20} {'base':>10} {'now':>10}   nDCG@10 on dev")
+        base = progress.base_metrics
+        lines += [f"{name:<20} {base[name]:>10.4f} {value:>10.4f}" for name, value in progress.metrics.items()]
+    out = Path(stepper.recipe.train.out)
+    lines.append(f"padding {stepper.encoder.padding.share:.2%} of computed tokens; checkpoints in {out / CHECKPOINTS}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Entry point of `python -m trainer.fit`."""
+    run_command(app, "fit", interrupted="the last checkpoint is kept; add --resume to go on.")
+
+
+if __name__ == "__main__":
+    main()
