@@ -32,7 +32,7 @@ _ENDINGS = (".jsonl", ".jsonl.gz")
 _LEVEL = 5
 
 
-def read_examples(path: Path) -> list[Example]:
+def read_examples(path: str | Path) -> list[Example]:
     """The examples of a file, or of all `*.jsonl` and `*.jsonl.gz` of a folder in the order of their names.
 
     Candidates that are equal are one object, so that texts shared by many examples take memory once.
@@ -57,12 +57,13 @@ def read_examples(path: Path) -> list[Example]:
     return list(examples.values())
 
 
-def example_files(path: Path) -> list[Path]:
+def example_files(path: str | Path) -> list[Path]:
     """The file itself, or a folder's shards in the order of their names.
 
     Raises:
         InputError: if there is no such file, or no shard in the folder.
     """
+    path = Path(path)
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -73,7 +74,7 @@ def example_files(path: Path) -> list[Path]:
     return shards
 
 
-def write_examples(examples: Iterable[Example], path: Path) -> int:
+def write_examples(examples: Iterable[Example], path: str | Path) -> int:
     """Write one file, packed if its name ends in .gz; it is there whole or not at all. Returns how many there are.
 
     Equal examples give equal bytes.
@@ -82,6 +83,7 @@ def write_examples(examples: Iterable[Example], path: Path) -> int:
         InputError: if the file's name ends neither in .jsonl nor in .jsonl.gz.
         ExamplesError: for an example that could not be read again; the line is the one it would have had.
     """
+    path = Path(path)
     check_file_name(path)
     count = 0
     with ExitStack() as stack:
