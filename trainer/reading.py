@@ -42,6 +42,7 @@ def read_examples(path: str | Path) -> list[Example]:
             candidates, rewards that are not finite or not one for each candidate, ids that are there twice.
         InputError: if there is no such file or folder.
     """
+    path = Path(path)
     reading = Reading(str(path))
     shared: dict[Candidate, Candidate] = {}
     examples: dict[str, Example] = {}
