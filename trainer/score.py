@@ -6,7 +6,7 @@ Exit codes: 0 done, 2 bad input or configuration, 130 interrupted.
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -16,6 +16,9 @@ from rag_embedder.scenario import SCENARIO_NAMES
 from trainer.command import run_command
 from trainer.rewards import REWARDS, Reward, RewardOptions
 from trainer.rewards.protocol import AnswerRule, Normalisation, Pool, RankTies
+
+if TYPE_CHECKING:
+    from trainer.scoring import ScorePlan
 
 app = typer.Typer(name="trainer.score", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -99,15 +102,14 @@ def run(  # noqa: PLR0913  (options, by name)
     _run(plan, built, seed=seed, estimate_only=estimate_only, as_json=as_json)
 
 
-def _run(plan: object, reward: Reward, *, seed: int, estimate_only: bool, as_json: bool) -> None:
+def _run(plan: "ScorePlan", reward: Reward, *, seed: int, estimate_only: bool, as_json: bool) -> None:
     from tqdm import tqdm
 
     from evals.provenance import provenance
-    from trainer.scoring import Estimate, ScorePlan, score
+    from trainer.scoring import Estimate, score
     from trainer.scoring.estimate import duration
     from trainer.scoring.report import report_table
 
-    assert isinstance(plan, ScorePlan)
     bar = tqdm(unit=" pairs", disable=None)
 
     def announce(guess: Estimate) -> None:

@@ -3,11 +3,9 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import logging as transformers_logging
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from evals.language_model.decoding import decode_by_sampling, decode_greedily, text_before
 from evals.language_model.forward import CausalForward
@@ -15,9 +13,10 @@ from evals.language_model.protocol import Continuation, Sampling, Score
 from evals.language_model.scoring import SpanScorer, halved_when_full
 from evals.language_model.spans import Span, SpanBuilder, check_span
 from evals.language_model.vocabulary import TokenizerVocabulary
+from evals.language_model.whole_weights import load_whole
 from rag_embedder.batching import plan_batches
 from rag_embedder.engine.transformers import resolve_device
-from rag_embedder.errors import ConfigError, ModelLoadError
+from rag_embedder.errors import ConfigError
 from rag_embedder.model_source import locate
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -80,7 +79,7 @@ class LocalLanguageModel:
         if dtype not in _DTYPES:
             raise ConfigError(f"unknown dtype {dtype!r}; expected one of: auto, {', '.join(_DTYPES)}.")
         vocabulary = TokenizerVocabulary.load(source.folder)
-        model = _load_model(source.folder, _DTYPES[dtype])
+        model = load_whole(AutoModelForCausalLM, source.folder, _DTYPES[dtype], what="causal language model")
         return cls(
             model,
             vocabulary,
@@ -205,35 +204,3 @@ def _weights_sample(model: PreTrainedModel) -> str:
         digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
         digest.update(values.numpy().tobytes())
     return digest.hexdigest()
-
-
-def _load_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    had_bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # one bar for a load of seconds
-    try:
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            config=config,
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # refused below, with their names
-            output_loading_info=True,
-        )
-    except Exception as error:  # every library below has its own
-        raise ModelLoadError(
-            f"cannot load the causal language model in {folder}: {type(error).__name__}: {str(error)[:300]}"
-        ) from error
-    finally:
-        if had_bars:
-            transformers_logging.enable_progress_bar()
-    model, report = loaded
-    wrong = sorted([*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])])
-    if wrong:
-        raise ModelLoadError(
-            f"weights in {folder} do not fit its config.json: {len(wrong)} tensors are missing or of the wrong shape "
-            f"(first: {', '.join(wrong[:5])}). Expected a complete causal language model."
-        )
-    return model

@@ -18,7 +18,7 @@ from integrations.conformance.scripted_llm import ScriptedLLM
 _SECONDS = 0.3
 
 _FACTS = {"anna": "marmalade", "boris": "gunpowder", "chen": "saxophone"}
-"""A word that only this session has ever said."""
+"""By chat: a word that is said in no other."""
 
 
 class MemoryBlockConformance:

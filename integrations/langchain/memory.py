@@ -57,7 +57,7 @@ class RagMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
         score_threshold: leaves out memories that score less. What a score means depends on the model: look at some.
         recency: share of the score, from 0 to 1, that goes to how recent a memory is.
         write: False to recall only; so for an agent that is a tool of another one, whose words no user has said.
-        across_sessions: False to recall only what was said in this session and is no longer among its messages.
+        across_sessions: False to recall only what was said in the same chat session, and is not among its messages.
         header: said to the model before the memories.
         name: tells apart two of these middlewares in one agent.
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging as transformers_logging
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 from evals.language_model.scoring import halved_when_full
+from evals.language_model.whole_weights import load_whole
 from rag_embedder.batching import plan_batches
 from rag_embedder.engine.transformers import resolve_device
 from rag_embedder.errors import ConfigError, InputError, ModelLoadError
@@ -126,33 +126,13 @@ def _weights_hash(model: PreTrainedModel) -> str:
 
 
 def _load(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
-    had_bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+    model = load_whole(
+        AutoModelForSequenceClassification, folder, dtype, what="cross-encoder with its classification head"
+    )
     try:
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-        loaded: Any = AutoModelForSequenceClassification.from_pretrained(
-            str(folder),
-            config=config,
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # refused below, with their names
-            output_loading_info=True,
-        )
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # every library below has its own
         raise ModelLoadError(
-            f"cannot load the cross-encoder in {folder}: {type(error).__name__}: {str(error)[:300]}"
+            f"cannot load the tokenizer of the cross-encoder in {folder}: {type(error).__name__}: {str(error)[:300]}"
         ) from error
-    finally:
-        if had_bars:
-            transformers_logging.enable_progress_bar()
-    model, report = loaded
-    wrong = sorted([*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])])
-    if wrong:
-        raise ModelLoadError(
-            f"weights in {folder} do not fit its config.json: {len(wrong)} tensors are missing or of the wrong shape "
-            f"(first: {', '.join(wrong[:5])}). Expected a cross-encoder with its classification head."
-        )
     return model, tokenizer
