@@ -1,15 +1,17 @@
 """Training steps of ours and of sentence-transformers, in turns on the same batches, or ours alone on a GPU.
 
-    python benchmarks/train_step.py [--steps 8] [--threads 2] [--json OUT]
+    python benchmarks/train_step.py [--steps 8] [--threads 2] [--dtype float32|bfloat16] [--json OUT]
     python benchmarks/train_step.py --gpu [--steps 20] [--json OUT]
 
 On the CPU: the shipped base, 32 queries of 8 candidates, contrastive loss over all documents of the batch, AdamW. Texts
 are the documentation of the Python standard library. Both begin with the same weights, without dropout, and see the
 same batches in the same order, so the losses can be compared step by step. The figure is the ratio of the median times.
+With `--dtype bfloat16` both run under autocast.
 
-On a GPU: a BERT-base shape with random weights, texts of 256 tokens, 100 queries of 8 candidates, bfloat16. The ceiling
-is the rate of a large bfloat16 matrix product on the same device; the share is 6 x weights x tokens plus attention
-(12 x layers x width x tokens x length) per second over it.
+On a GPU: a BERT-base shape with random weights, texts of 256 tokens, 100 queries of 8 candidates, bfloat16.
+
+The ceiling is the rate of a large matrix product of that type on the same device; the share is 6 x weights x tokens
+plus attention (12 x layers x width x the sum of squared lengths) per second over it.
 """
 
 import argparse
@@ -45,6 +47,7 @@ def main() -> None:
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--chunk", type=int, default=0, help="texts per chunk of gradient caching; 0: all at once")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="on the CPU")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -52,7 +55,7 @@ def main() -> None:
     result = (
         on_gpu(arguments.steps, queries, arguments.group, arguments.chunk)
         if arguments.gpu
-        else compare(arguments.steps, queries, arguments.group)
+        else compare(arguments.steps, queries, arguments.group, arguments.dtype)
     )
     device = torch.cuda.get_device_name() if arguments.gpu else platform.processor() or platform.machine()
     result |= {"device": device, "threads": arguments.threads, "torch": torch.__version__, "steps": arguments.steps}
@@ -61,13 +64,16 @@ def main() -> None:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def compare(steps: int, queries: int, group: int) -> dict[str, object]:
+def compare(steps: int, queries: int, group: int, dtype: str) -> dict[str, object]:
     """Times and losses of both, step by step in turns; the first step warms up and is not timed."""
     batches = make_batches(steps + 1, queries, group)
-    step_of_ours, encoder = ours(group)
-    step_of_theirs = theirs()
+    step_of_ours, encoder = ours(group, dtype)
+    step_of_theirs = theirs(dtype)
     times: dict[str, list[float]] = {"ours": [], "theirs": []}
     losses: dict[str, list[float]] = {"ours": [], "theirs": []}
+    operations = 0
+    for texts in batches[1:]:
+        operations += work_of(encoder, [len(ids) for ids in {tuple(ids) for ids in tokens_of(encoder, texts)}])
     for number, batch in enumerate(batches):
         turns = [("ours", step_of_ours), ("theirs", step_of_theirs)]
         for name, step in turns if number % 2 else turns[::-1]:
@@ -78,7 +84,9 @@ def compare(steps: int, queries: int, group: int) -> dict[str, object]:
     medians = {name: statistics.median(values) for name, values in times.items()}
     return {
         "ratio": medians["theirs"] / medians["ours"],
+        "dtype": dtype,
         "examples_per_second": {name: queries / value for name, value in medians.items()},
+        "share_of_ceiling": operations / sum(times["ours"]) / matrix_ceiling("cpu", getattr(torch, dtype), size=2048),
         "losses": losses,
         "padding": encoder.padding.share,
         "largest_loss_difference": max(abs(a - b) for a, b in zip(losses["ours"], losses["theirs"], strict=True)),
@@ -95,13 +103,13 @@ def make_batches(count: int, queries: int, group: int) -> list[Texts]:
     return batches
 
 
-def ours(group: int) -> tuple[Callable[[Texts], float], TrainableEncoder]:
+def ours(group: int, dtype: str) -> tuple[Callable[[Texts], float], TrainableEncoder]:
     """A step of `trainer` on texts, and its encoder."""
-    encoder = TrainableEncoder.load(device="cpu", scenarios="none", max_length=256)
+    encoder = TrainableEncoder.load(device="cpu", scenarios="none", max_length=256, dtype=dtype)
     optimizer = make_adamw(encoder, learning_rate=RATE, weight_decay=0.01)
 
     def step(batch: Texts) -> float:
-        token_ids = [*encoder.tokenize(batch[0], "qa", "query"), *encoder.tokenize(batch[1], "qa", "document")]
+        token_ids = tokens_of(encoder, batch)
         optimizer.zero_grad()
         loss = backward(encoder, token_ids, lambda rows: contrastive(rows, len(batch[0]), group), chunk=0)
         optimizer.step()
@@ -110,7 +118,21 @@ def ours(group: int) -> tuple[Callable[[Texts], float], TrainableEncoder]:
     return step, encoder
 
 
-def theirs() -> Callable[[Texts], float]:
+def tokens_of(encoder: TrainableEncoder, batch: Texts) -> list[list[int]]:
+    """Ids of the queries, then of the documents."""
+    return [*encoder.tokenize(batch[0], "qa", "query"), *encoder.tokenize(batch[1], "qa", "document")]
+
+
+def work_of(encoder: TrainableEncoder, lengths: list[int]) -> int:
+    """Floating-point operations of the layers, forward and backward, for texts of these lengths."""
+    config = encoder.model.config
+    assert not isinstance(config, Tensor | torch.nn.Module)
+    weights = sum(w.numel() for name, w in encoder.named_parameters() if "encoder.layer" in name and w.ndim == 2)
+    squares = sum(length**2 for length in lengths)
+    return 6 * weights * sum(lengths) + 12 * config.num_hidden_layers * config.hidden_size * squares
+
+
+def theirs(dtype: str) -> Callable[[Texts], float]:
     """A step as sentence-transformers' trainer does it: one column of texts at a time, each padded to its longest."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
@@ -127,7 +149,8 @@ def theirs() -> Callable[[Texts], float]:
         columns = [batch[0], *(batch[1][slot::group] for slot in range(group))]
         features = [model.preprocess(column) for column in columns]
         optimizer.zero_grad()
-        loss = loss_of(features, no_labels)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
+            loss = loss_of(features, no_labels)
         assert isinstance(loss, Tensor)
         loss.backward()
         optimizer.step()
@@ -158,12 +181,8 @@ def on_gpu(steps: int, queries: int, group: int, chunk: int) -> dict[str, object
 
     seconds = statistics.median(_timed(step) for _ in range(steps + 3))
     tokens = queries * (group + 1) * length
-    config = encoder.model.config
-    assert not isinstance(config, Tensor | torch.nn.Module)
-    weights = sum(w.numel() for name, w in encoder.named_parameters() if "encoder.layer" in name and w.ndim == 2)
-    attention = 12 * config.num_hidden_layers * config.hidden_size * length
-    rate = tokens * (6 * weights + attention) / seconds
-    ceiling = matrix_ceiling()
+    rate = work_of(encoder, [length] * (queries * (group + 1))) / seconds
+    ceiling = matrix_ceiling("cuda", torch.bfloat16)
     return {
         "share_of_ceiling": rate / ceiling,
         "tflops": rate / 1e12,
@@ -191,18 +210,19 @@ def bert_base(length: int) -> TrainableEncoder:
         return TrainableEncoder(model, tokenizer, settings, folder=Path(here), base_hash="random", dtype="bfloat16")
 
 
-def matrix_ceiling(size: int = 8192, rounds: int = 20) -> float:
-    """Floating-point operations per second of a square bfloat16 product."""
-    left = torch.randn(size, size, device="cuda", dtype=torch.bfloat16)
-    right = torch.randn(size, size, device="cuda", dtype=torch.bfloat16)
+def matrix_ceiling(device: str, dtype: torch.dtype, *, size: int = 8192, rounds: int = 20) -> float:
+    """Floating-point operations per second of a square product."""
+    left = torch.randn(size, size, device=device, dtype=dtype)
+    right = torch.randn(size, size, device=device, dtype=dtype)
     return 2 * size**3 / min(_timed(lambda: left @ right) for _ in range(rounds))
 
 
 def _timed(run: Callable[[], object]) -> float:
-    torch.cuda.synchronize()
+    synchronize = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    synchronize()
     start = time.perf_counter()
     run()
-    torch.cuda.synchronize()
+    synchronize()
     return time.perf_counter() - start
 
 

@@ -131,7 +131,7 @@ class TrainableEncoder(nn.Module):
     @property
     def batch_tokens(self) -> int:
         """Tokens that go through the model together: on a CPU few, so that activations stay in its caches."""
-        return 2048 if self.device.type == "cpu" else 65_536
+        return 4096 if self.device.type == "cpu" else 65_536
 
     def trained_weights(self) -> dict[str, Tensor]:
         """The weights that training changes, by name; not copies."""
@@ -197,32 +197,43 @@ class TrainableEncoder(nn.Module):
         batches = plan(lengths, max_tokens=self.batch_tokens)
         run = self._run_padded if self._first_position is None else self._run_packed
         with torch.autocast(self.device.type, dtype=self._autocast, enabled=self._autocast is not None):
-            vectors = [run([unique[position] for position in batch]) for batch in batches]
+            vectors = run([[unique[position] for position in batch] for batch in batches])
         order = torch.empty(len(unique), dtype=torch.long)
         order[torch.tensor([position for batch in batches for position in batch])] = torch.arange(len(unique))
         return torch.cat(vectors)[order[torch.tensor(places)].to(self.device)]
 
-    def _run_packed(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
-        lengths = [len(ids) for ids in token_ids]
+    def _run_packed(self, batches: Sequence[Sequence[Sequence[int]]]) -> list[Tensor]:
+        # All tokens are looked up at once: a gradient as large as the table of them, per batch, would cost more.
+        flat = torch.tensor([[token for batch in batches for ids in batch for token in ids]], device=self.device)
+        embedded = _base_of(self.model).get_input_embeddings()(flat)
+        parts = embedded.split([sum(len(ids) for ids in batch) for batch in batches], dim=1)
+        return [self._run_row(part, [len(ids) for ids in batch]) for part, batch in zip(parts, batches, strict=True)]
+
+    def _run_row(self, embedded: Tensor, lengths: Sequence[int]) -> Tensor:
+        """`embedded` (1, tokens, width): one packed row of texts of these lengths."""
         self.padding.add(real=sum(lengths), computed=sum(lengths))
         first = self._first_position or 0
-        flat = torch.tensor([[token for ids in token_ids for token in ids]])
         positions = torch.cat([torch.arange(first, first + length) for length in lengths]).unsqueeze(0)
         packing = Packing.of(lengths, self.device)
         states = self.model(
-            input_ids=flat.to(self.device),
+            inputs_embeds=embedded,
             position_ids=positions.to(self.device),
             # Given, because the model's own table of them is only as long as one text.
-            token_type_ids=torch.zeros_like(flat).to(self.device),
+            token_type_ids=torch.zeros_like(positions).to(self.device),
             packing=packing,
         ).last_hidden_state.squeeze(0)
         vectors = []
-        for span in packing.spans:
-            part = states[span.start : span.stop].unflatten(0, (span.count, span.length)).float()
+        # Split and not sliced: the gradient of each slice would be as long as the row.
+        sizes = [span.stop - span.start for span in packing.spans]
+        for span, texts in zip(packing.spans, states.split(sizes), strict=True):
+            part = texts.unflatten(0, (span.count, span.length)).float()
             vectors.append(self._pool(part, part.new_ones(part.shape[:2])))
         return nn.functional.normalize(torch.cat(vectors), dim=-1)
 
-    def _run_padded(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
+    def _run_padded(self, batches: Sequence[Sequence[Sequence[int]]]) -> list[Tensor]:
+        return [self._run_batch(batch) for batch in batches]
+
+    def _run_batch(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
         lengths = torch.tensor([len(ids) for ids in token_ids])
         width = int(lengths.max())
         self.padding.add(real=int(lengths.sum()), computed=width * len(token_ids))
@@ -230,6 +241,12 @@ class TrainableEncoder(nn.Module):
         mask = (torch.arange(width) < lengths.unsqueeze(1)).long().to(self.device)
         states = self.model(input_ids=input_ids, attention_mask=mask).last_hidden_state.float()
         return nn.functional.normalize(self._pool(states, mask), dim=-1)
+
+
+def _base_of(model: nn.Module) -> PreTrainedModel:
+    """Adapters are put inside of a model and leave its class."""
+    assert isinstance(model, PreTrainedModel)
+    return model
 
 
 def _with_adapters(model: PreTrainedModel, rank: int) -> nn.Module:

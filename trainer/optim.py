@@ -24,10 +24,7 @@ def make_adamw(model: nn.Module, *, learning_rate: float, weight_decay: float) -
         {"params": [parameter for parameter in trained if parameter.ndim >= 2], "weight_decay": weight_decay},
         {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
     ]
-    is_on_cuda = all(parameter.is_cuda for parameter in trained)
-    return AdamW(
-        [group for group in groups if group["params"]], lr=learning_rate, weight_decay=0.0, fused=is_on_cuda or None
-    )
+    return AdamW([group for group in groups if group["params"]], lr=learning_rate, weight_decay=0.0, fused=True)
 
 
 def linear_schedule(step: int, *, steps: int, warmup: float) -> float:
