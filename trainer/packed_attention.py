@@ -123,17 +123,29 @@ class _HalfPrecisionAttention(torch.autograd.Function):
         for span in ctx.spans:
             place = slice(span.start, span.stop)
             q, k, v, gradient = (_by_head(row[place], span).flatten(0, 1) for row in rows)
-            weights = torch.baddbmm(q.new_empty(1), q, k.transpose(1, 2), beta=0, alpha=ctx.scale).softmax(-1)
-            at_weights = torch.bmm(gradient, v.transpose(1, 2))
-            at_scores = torch.ops.aten._softmax_backward_data(at_weights, weights, -1, weights.dtype) * ctx.scale
-            parts = (
-                torch.bmm(at_scores, k),
-                torch.bmm(at_scores.transpose(1, 2), q),
-                torch.bmm(weights.transpose(1, 2), gradient),
-            )
+            parts = attention_gradients(q, k, v, gradient, scale=ctx.scale)
             for row, part in zip(found, parts, strict=True):
                 _by_head(row[place], span).copy_(part.unflatten(0, (span.count, -1)))
         return *found, None, None
+
+
+def attention_gradients(
+    query: Tensor, key: Tensor, value: Tensor, gradient: Tensor, *, scale: float, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients at query, key and value from the one at the output, all (n, length, head dim), in plain products.
+
+    `mask` (length, length) is added to the scores.
+    """
+    beta = 0 if mask is None else 1
+    start = query.new_empty(1) if mask is None else mask
+    weights = torch.baddbmm(start, query, key.transpose(1, 2), beta=beta, alpha=scale).softmax(-1)
+    at_weights = torch.bmm(gradient, value.transpose(1, 2))
+    at_scores = torch.ops.aten._softmax_backward_data(at_weights, weights, -1, weights.dtype) * scale
+    return (
+        torch.bmm(at_scores, key),
+        torch.bmm(at_scores.transpose(1, 2), query),
+        torch.bmm(weights.transpose(1, 2), gradient),
+    )
 
 
 def _by_head(row: Tensor, span: Span) -> Tensor:

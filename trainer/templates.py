@@ -94,9 +94,12 @@ TEMPLATES: Mapping[str, Template] = {
         stop=(),
     ),
     "icl": Template(context="{candidate}\n{query}\n", without_candidate="{query}\n", answer="{answer}"),
+    "tool": Template(
+        context="Tool: {candidate}\n\nRequest: {query}\n\nCall:", without_candidate="Request: {query}\n\nCall:"
+    ),
     "qa-paper": Template(context="Knowledge:\n{candidate}\n\nQ: {query} A:", without_candidate="Q: {query} A:"),
 }
-"""By scenario, and others by name. `tool` has none: a request for tools has no expected text."""
+"""By scenario, and others by name. LLM-Embedder has none for `tool`: ours expects the call as text."""
 
 
 def find_template(scenario: str, choice: str | None = None) -> Template:
@@ -111,14 +114,9 @@ def find_template(scenario: str, choice: str | None = None) -> Template:
         if choice not in TEMPLATES:
             raise unknown_name("template", choice, [*TEMPLATES])
         return TEMPLATES[choice]
-    if scenario in TEMPLATES:
-        return TEMPLATES[scenario]
     if scenario not in SCENARIO_NAMES:
         raise unknown_name("scenario", scenario, [*SCENARIO_NAMES])
-    raise ConfigError(
-        f"scenario {scenario!r} has no template: nothing is expected of a language model there. "
-        "Use the reward labels or reranker, or give a template."
-    )
+    return TEMPLATES[scenario]
 
 
 def read_template(path: Path) -> Template:

@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 import trainer
-from rag_embedder.errors import ConfigError
+from rag_embedder.errors import ConfigError, InputError
+from tests.evals.language_model.completions_stub import completions_server
 from tests.tiny_language_models import write_language_model
 from trainer.examples import Candidate, Example
 from trainer.reading import read_examples, write_examples
@@ -63,6 +65,33 @@ def test_a_language_model_scores_every_candidate(mined, tmp_path, reward):
     assert command.startswith("python -m trainer.score")
 
 
+def test_a_server_gives_the_rewards_of_the_model_itself(mined, tmp_path):
+    options = ["--scenario", "qa", "--answers", "max"]
+    with completions_server() as server:
+        asked = ["--lm", server.url, "--tokenizer", str(mined / "lm")]
+        done = invoke(mined, tmp_path / "server", *options, *asked)
+    assert done.exit_code == 0, done.output
+    assert invoke(mined, tmp_path / "local", *options, "--lm", str(mined / "lm")).exit_code == 0
+    found, expected = (read_examples(tmp_path / name) for name in ("server", "local"))
+    for left, right in zip(found, expected, strict=True):
+        assert left.rewards == pytest.approx(right.rewards, abs=1e-4)
+
+
+def test_an_answer_that_is_too_long_is_named_or_left_out(mined, tmp_path):
+    options = ["--scenario", "qa", "--lm", str(mined / "lm")]
+    read = read_examples(mined / "mined.jsonl")
+    long = replace(read[0], id="long", answers=("one " * 300,))
+    write_examples([*read, long], tmp_path / "mined.jsonl")
+    refused = invoke(tmp_path, tmp_path / "out", *options)
+    with pytest.raises(InputError, match=r"mined\.jsonl: example long: an answer has 300 tokens; .*--skip-unscorable"):
+        raise refused.exception
+    assert not (tmp_path / "out").exists()
+    done = invoke(tmp_path, tmp_path / "out", *options, "--skip-unscorable")
+    assert done.exit_code == 0, done.output
+    assert "left out 1 examples that cannot be scored" in done.stderr
+    assert [each.id for each in read_examples(tmp_path / "out")] == [each.id for each in read]
+
+
 def test_the_program_scores_reports_and_continues(mined, tmp_path):
     arguments = ["--data", str(mined / "mined.jsonl"), "--out", str(tmp_path / "out"), "--scenario", "tool"]
     command = [sys.executable, "-m", "trainer.score", *arguments, "--reward", "labels"]
@@ -75,7 +104,7 @@ def test_the_program_scores_reports_and_continues(mined, tmp_path):
     assert "nothing is left to score" in again.stderr
     wrong = subprocess.run(command[:-2], cwd=ROOT, capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
-    assert wrong.stderr.startswith("trainer.score: scenario 'tool' has no template")
+    assert wrong.stderr.startswith("trainer.score: lm: got none")
 
 
 @pytest.mark.parametrize(

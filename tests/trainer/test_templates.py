@@ -13,6 +13,7 @@ FILLED = {
     "chat": ("a b\nSpeaker 1: who ?\nSpeaker 2:", "Speaker 1: who ?\nSpeaker 2:", " x"),
     "icl": ("a b\nwho ?\n", "who ?\n", "x"),
     "lrlm": (" a b  c who ? ", " who ? ", " x\n"),
+    "tool": ("Tool: a b\n\nRequest: who ?\n\nCall:", "Request: who ?\n\nCall:", " x"),
     "qa-paper": ("Knowledge:\na b\n\nQ: who ? A:", "Q: who ? A:", " x"),
 }
 
@@ -82,5 +83,3 @@ def test_unknown_names_are_answered_with_the_known_ones():
         find_template("qaa")
     with pytest.raises(ConfigError, match=r"unknown template 'qa-papr'.*mean 'qa-paper'"):
         find_template("qa", "qa-papr")
-    with pytest.raises(ConfigError, match=r"'tool' has no template.*labels or reranker"):
-        find_template("tool")

@@ -1,0 +1,1 @@
+"""A small causal language model, trained to judge how much a retrieved text helps."""

@@ -1,0 +1,93 @@
+"""Which rows a step reads: a function of seed and step, with no state to save."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from trainer.language_model.documents import Ids, SequenceSource, Weights, generator
+from trainer.language_model.packing import PackedRows, pack
+
+_CYCLE = 1000
+"""Rows after which every data set has had its share, to a row."""
+
+
+class RowStream:
+    """The rows of one data set, epoch after epoch; each epoch's rows are in an order of their own."""
+
+    def __init__(self, source: SequenceSource, *, length: int, pad_id: int, seed: int) -> None:
+        self._source = source
+        self._length = length
+        self._pad_id = pad_id
+        self._seed = seed
+        self._ends: list[int] = []
+        self._rows: PackedRows | None = None
+        self._order = np.empty(0, dtype=np.int64)
+        self._epoch = -1
+
+    def row(self, number: int) -> tuple[Ids, Weights]:
+        """Ids and weights (length + 1,) of the row with this number, counted over all epochs."""
+        while not self._ends or number >= self._ends[-1]:
+            self._open(len(self._ends))
+            self._ends.append((self._ends[-1] if self._ends else 0) + len(self._order))
+        epoch = int(np.searchsorted(self._ends, number, side="right"))
+        if epoch != self._epoch:
+            self._open(epoch)
+        assert self._rows is not None
+        place = self._order[number - (self._ends[epoch - 1] if epoch else 0)]
+        return self._rows.ids[place], self._rows.weights[place]
+
+    @property
+    def padding_share(self) -> float:
+        """Of the epoch that was read last."""
+        return self._rows.padding_share if self._rows else 0.0
+
+    def _open(self, epoch: int) -> None:
+        source = self._source
+        self._rows = pack(
+            source.sequences(epoch), length=self._length, may_be_cut=source.may_be_cut, pad_id=self._pad_id
+        )
+        self._order = generator(self._seed, f"{source.name} rows", epoch).permutation(len(self._rows))
+        self._epoch = epoch
+
+
+class Mixture:
+    """Rows of several data sets in proportion to their weights: every 1,000 rows hold each set's share."""
+
+    def __init__(self, streams: Mapping[str, RowStream], weights: Mapping[str, float], *, seed: int) -> None:
+        self._streams = dict(streams)
+        self._names = sorted(streams)
+        self._seed = seed
+        self._quotas = _quotas([weights[name] for name in self._names])
+
+    def rows(self, step: int, count: int) -> tuple[list[str], Ids, Weights]:
+        """Data set of each row, ids and weights (count, length + 1) of a step, counted from 0."""
+        names, ids, weights = [], [], []
+        for number in range(step * count, (step + 1) * count):
+            name, nth = self._place(number)
+            row = self._streams[name].row(nth)
+            names.append(name)
+            ids.append(row[0])
+            weights.append(row[1])
+        return names, np.stack(ids), np.stack(weights)
+
+    def _place(self, number: int) -> tuple[str, int]:
+        """The data set of a row, and how many rows of it came before."""
+        cycle, position = divmod(number, _CYCLE)
+        slots = np.repeat(np.arange(len(self._names)), self._quotas)
+        slots = generator(self._seed, "mixture", cycle).permutation(slots)
+        chosen = slots[position]
+        return self._names[chosen], int(cycle * self._quotas[chosen] + (slots[:position] == chosen).sum())
+
+
+def _quotas(weights: Sequence[float]) -> list[int]:
+    """Rows of a cycle per data set, at least one each: whole numbers by largest remainder."""
+    exact = [weight * _CYCLE / sum(weights) for weight in weights]
+    quotas = [max(1, int(each)) for each in exact]
+    remainders = sorted(range(len(exact)), key=lambda place: quotas[place] - exact[place])
+    turn = 0
+    while sum(quotas) < _CYCLE:
+        quotas[remainders[turn % len(quotas)]] += 1
+        turn += 1
+    while sum(quotas) > _CYCLE:
+        quotas[quotas.index(max(quotas))] -= 1
+    return quotas
