@@ -98,7 +98,8 @@ class Embedder:
         """Load the shipped default (no argument), a model folder, or a hub id such as "BAAI/llm-embedder".
 
         Args:
-            path_or_hub_id: a folder in our, Sentence-Transformers or plain Hugging Face layout, or a hub id.
+            path_or_hub_id: a folder in our, Sentence-Transformers or plain Hugging Face layout, a delta folder, or a
+                hub id.
             device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1", "mps".
             dtype: "float32", "bfloat16" or "float16"; vectors come back as float32 in any case.
             engine: a name in `rag_embedder.engine.ENGINES`.
@@ -116,7 +117,7 @@ class Embedder:
             ConfigError: for an unknown device, dtype, engine, pooling or instruction set.
         """
         source = locate(path_or_hub_id, allow_pickle=allow_pickle)
-        settings = read_settings(source.folder)
+        settings = read_settings(source.files, delta=source.delta)
         chosen = source.instructions if instructions is None else instructions
         if chosen is not None:
             settings = replace(settings, scenarios=_scenarios(chosen))
@@ -127,23 +128,24 @@ class Embedder:
         # Our own folders know their name; elsewhere it is the hub id or the folder's.
         settings = replace(
             settings,
-            name=settings.name if settings.name != source.folder.name else source.name,
+            name=settings.name if settings.name != source.files.name else source.name,
             training_state=source.training_state or settings.training_state,
         )
-        check_weights(source.folder, allow_pickle=allow_pickle)
+        check_weights(source.files, allow_pickle=allow_pickle)
         tokenizer = TextTokenizer.from_folder(
-            source.folder, max_length=settings.max_length, lower_case=settings.lower_case
+            source.files, max_length=settings.max_length, lower_case=settings.lower_case
         )
         loaded = ENGINES[engine].load(
-            source.folder,
+            source.files,
+            delta=source.delta,
             pooling=settings.pooling,
             normalize=normalize,
             device=device,
             dtype=dtype,
             allow_pickle=allow_pickle,
         )
-        _check_vocabulary(tokenizer, loaded, source.folder)
-        return cls(loaded, tokenizer, settings, folder=source.folder, on_truncate=on_truncate)
+        _check_vocabulary(tokenizer, loaded, source.files)
+        return cls(loaded, tokenizer, settings, folder=source.files, on_truncate=on_truncate)
 
     @property
     def name(self) -> str:

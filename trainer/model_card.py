@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_embedder.model_folder import ModelSettings
+from rag_embedder.model_source import BASE_HUB_ID
 from rag_embedder.registry import unknown_name
 from trainer.data_report import DATA
 from trainer.recipe import recipe_to_toml
@@ -32,8 +33,9 @@ def model_card(
     settings: ModelSettings,
     base: str,
     licences: Licences,
+    delta_bits: int | None = None,
 ) -> str:
-    """Markdown from what the run wrote into its folder.
+    """Markdown from what the run wrote into its folder; `delta_bits` if the weights are quantised differences.
 
     Raises:
         ConfigError: if a licence names a data set that the run did not have.
@@ -44,10 +46,10 @@ def model_card(
         raise unknown_name("data set with a licence:", unknown[0], [each["name"] for each in sets])
     origin = json.loads((run / RUN).read_text(encoding="utf-8"))[-1]
     parts = [
-        _front_matter(licences),
+        _front_matter(licences, is_delta=delta_bits is not None),
         f"# {settings.name}\n\nAn encoder for retrieval by LLM agents, {settings.training_state}. Weights: licence "
         f"{licences.model}. Base: {base}.",
-        _usage(settings),
+        _usage(settings, delta_bits),
         _data(sets, licences),
         _metrics(state),
         _limits(settings, sets, recipe),
@@ -57,14 +59,21 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(licences: Licences) -> str:
+def _front_matter(licences: Licences, *, is_delta: bool) -> str:
+    whole, delta = ["library_name: sentence-transformers"], ["library_name: rag-embedder", f"base_model: {BASE_HUB_ID}"]
     stated = [] if licences.model == _NOT_STATED else [f"license: {json.dumps(licences.model)}"]
-    lines = ["library_name: sentence-transformers", "pipeline_tag: sentence-similarity", *stated]
+    lines = [*(delta if is_delta else whole), "pipeline_tag: sentence-similarity", *stated]
     return "\n".join(["---", *lines, "---"])
 
 
-def _usage(settings: ModelSettings) -> str:
+def _usage(settings: ModelSettings, delta_bits: int | None) -> str:
     scenario = next(iter(settings.scenarios))
+    folder, layout = "FOLDER", "Or with sentence-transformers: "
+    if delta_bits is not None:
+        folder = "WHOLE"
+        layout = f"""The folder holds the differences to {BASE_HUB_ID}, in {delta_bits} bits, which are added to its
+weights at load; the figures below are of the weights before they were rounded. For sentence-transformers write
+the whole model first, `embedder.save("WHOLE")`: """
     return f"""## Use
 
 ```python
@@ -75,7 +84,7 @@ queries = embedder.encode_queries(["..."], scenario="{scenario}")
 documents = embedder.encode_documents(["..."], scenario="{scenario}")
 ```
 
-Or with sentence-transformers: `SentenceTransformer("FOLDER").encode(texts, prompt_name="{scenario}_query")`, and
+{layout}`SentenceTransformer("{folder}").encode(texts, prompt_name="{scenario}_query")`, and
 `"{scenario}_document"` for documents. Scenarios: {", ".join(settings.scenarios)}. At most {settings.max_length} tokens
 of a text are read, its instruction included."""
 

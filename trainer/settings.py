@@ -19,8 +19,9 @@ class ModelSettings:
     """The encoder that is trained.
 
     `base` is a folder or hub id, None the encoder that ships with the package. `pooling` and `max_length` (tokens,
-    special ones included) are the base's own if None. `lora_rank` 0 trains every weight. `dtype` is what the forward
-    pass computes in; the weights and the optimiser stay float32.
+    special ones included) are the base's own if None. `instructions` is a named set for the six scenarios; "none" puts
+    nothing in front of a text. `trained` "layers" leaves the table of token embeddings as it is; `lora_rank` above 0
+    trains adapters only. `dtype` is what the forward pass computes in; the weights and the optimiser stay float32.
 
     Raises:
         ConfigError: if a value is out of range; the message begins with the key.
@@ -29,6 +30,8 @@ class ModelSettings:
     base: str | None = None
     pooling: Literal["cls", "mean", "last"] | None = None
     max_length: int | None = None
+    instructions: str = "llm-embedder"
+    trained: Literal["all", "layers"] = "all"
     lora_rank: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
 
@@ -36,6 +39,8 @@ class ModelSettings:
         if self.max_length is not None:
             _at_least("model.max_length", self.max_length, 8)
         _at_least("model.lora_rank", self.lora_rank, 0)
+        if self.instructions not in INSTRUCTION_SETS:
+            raise unknown_name("model.instructions:", self.instructions, list(INSTRUCTION_SETS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +169,8 @@ class DataSettings:
 class Recipe:
     """Everything a run depends on besides the data's bytes and the machine.
 
-    `scenario` holds pairs of instructions that the recipe adds to LLM-Embedder's six, or puts in their place. `source`
-    is the file the recipe came from, for messages.
+    `scenario` holds pairs of instructions that the recipe adds to those of `model.instructions`, or puts in their
+    place. `source` is the file the recipe came from, for messages.
 
     Raises:
         ConfigError: if two data sets share a name, a scenario is unknown, or evaluation has nothing to evaluate.
@@ -200,8 +205,8 @@ class Recipe:
 
     @property
     def scenarios(self) -> Mapping[str, Scenario]:
-        """The scenarios that data sets may name: LLM-Embedder's six, then those of the recipe."""
-        return {**INSTRUCTION_SETS["llm-embedder"], **{scenario.name: scenario for scenario in self.scenario}}
+        """The scenarios that data sets may name: the six with the model's instructions, then those of the recipe."""
+        return {**INSTRUCTION_SETS[self.model.instructions], **{scenario.name: scenario for scenario in self.scenario}}
 
 
 def _at_least(key: str, value: float, low: float) -> None:

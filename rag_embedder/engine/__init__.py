@@ -13,7 +13,7 @@ ENGINES = Registry("engine", {"transformers": "rag_embedder.engine.transformers:
 class Engine(Protocol):
     """A loaded model. Engines pad or pack as they like; rows come back in the order of the texts.
 
-    A registered class also has `load(folder, *, pooling, normalize, device, dtype, allow_pickle)`.
+    A registered class also has `load(folder, *, delta, pooling, normalize, device, dtype, allow_pickle)`.
     """
 
     @property

@@ -14,6 +14,7 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig,
 from transformers.utils import logging as transformers_logging
 
 from rag_embedder.errors import ConfigError, ModelLoadError, UntrustedModelError, VectorError
+from rag_embedder.model_folder import merge_delta
 from rag_embedder.pooling import POOLINGS
 from rag_embedder.types import Vectors
 
@@ -54,12 +55,13 @@ class TransformersEngine:
         folder: Path,
         *,
         pooling: str,
+        delta: Path | None = None,
         normalize: bool = True,
         device: str = "auto",
         dtype: str = "float32",
         allow_pickle: bool = False,
     ) -> "TransformersEngine":
-        """Read config and weights of a folder.
+        """Read config and weights of a folder, and add the differences in the folder `delta`.
 
         Raises:
             ModelLoadError: for missing, wrong-shaped or unreadable weights. Nothing is ever filled in at random.
@@ -71,6 +73,8 @@ class TransformersEngine:
             raise ConfigError(f"unknown dtype {dtype!r}; expected one of: {', '.join(_DTYPES)}.")
         with _LOADING:
             model = _load_model(folder, allow_pickle=allow_pickle)
+        if delta is not None:
+            merge_delta(delta, float32_weights(model))
         return cls(model, pooling=pooling, normalize=normalize, device=target, dtype=_DTYPES[dtype])
 
     @property
@@ -171,6 +175,11 @@ def resolve_device(device: str) -> torch.device:
     if wanted not in here:
         raise ConfigError(f"device {device!r} is not here; expected 'auto' or one of: {', '.join(here)}.")
     return torch.device(wanted)
+
+
+def float32_weights(model: PreTrainedModel) -> dict[str, Vectors]:
+    """Its float32 tensors by name, as NumPy arrays over the same memory; the model is on the CPU."""
+    return {name: weight.numpy() for name, weight in model.state_dict().items() if weight.dtype == torch.float32}
 
 
 def _embedding_table(model: PreTrainedModel) -> Tensor:

@@ -31,22 +31,28 @@ def max_positions(folder: Path, config: Mapping[str, Any]) -> int:
     if config["model_type"] in _PAD_SHIFTED and isinstance(positions, int):
         padding = config.get("pad_token_id")
         positions -= (padding if isinstance(padding, int) else 1) + 1
-    return _checked(positions, folder / "config.json", "max_position_embeddings")
+    return checked_length(positions, folder / "config.json", "max_position_embeddings")
 
 
 def stated_length(folder: Path, transformer: Mapping[str, Any], positions: int) -> int:
     """Length of a Sentence-Transformers folder: `max_seq_length`, else the tokenizer's, at most `positions`."""
     if transformer.get("max_seq_length") is not None:
         return min(
-            _checked(transformer["max_seq_length"], folder / "sentence_bert_config.json", "max_seq_length"), positions
+            checked_length(transformer["max_seq_length"], folder / "sentence_bert_config.json", "max_seq_length"),
+            positions,
         )
     stated = read_optional_json(folder / "tokenizer_config.json").get("model_max_length")
     if stated is None or (isinstance(stated, float) and stated > positions):
         return positions  # 1e30 is how transformers writes "no limit"
-    return min(_checked(stated, folder / "tokenizer_config.json", "model_max_length"), positions)
+    return min(checked_length(stated, folder / "tokenizer_config.json", "model_max_length"), positions)
 
 
-def _checked(value: object, path: Path, key: str) -> int:
+def checked_length(value: object, path: Path, key: str) -> int:
+    """The number of tokens that a file states.
+
+    Raises:
+        ModelLoadError: if it is not a usable length; the message names file and key.
+    """
     if not isinstance(value, int) or isinstance(value, bool) or value < _MIN:
         raise ModelLoadError(f"{path}: {key} is {value!r}; expected an int of at least {_MIN}.")
     return value

@@ -1,15 +1,14 @@
 """Writes a complete model folder that `Embedder.load` and plain Sentence-Transformers read."""
 
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from rag_embedder.errors import ConfigError
 from rag_embedder.model_folder.checksums import checksums_of
 from rag_embedder.model_folder.json_files import read_json, write_json
 from rag_embedder.model_folder.modules import POOLING_FLAGS
+from rag_embedder.model_folder.new_folder import new_folder
+from rag_embedder.model_folder.scenario_pairs import pairs_of
 from rag_embedder.model_folder.settings import FORMAT, OUR_FILE, ModelSettings
 from rag_embedder.scenario import Scenario
 from rag_embedder.tokenizer import TOKENIZER_FILES
@@ -33,17 +32,14 @@ def write_folder(
     dim: int,
     write_weights: Callable[[Path], None],
 ) -> None:
-    """Write a complete folder beside `target` and move it into place: a kill leaves the old state or the new one.
+    """Write a complete folder.
 
     `source` gives config.json and the tokenizer; `write_weights` is called with the path of model.safetensors.
 
     Raises:
         ConfigError: if `target` exists and is not an empty folder.
     """
-    _check_free(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
+    with new_folder(target) as temporary:
         for name in TOKENIZER_FILES:
             if (source / name).exists():
                 shutil.copyfile(source / name, temporary / name)
@@ -51,11 +47,6 @@ def write_folder(
         _write_sentence_transformers_files(temporary, settings, dim)
         write_weights(temporary / "model.safetensors")
         _write_our_file(temporary, settings)
-        temporary.chmod(0o755)
-        _move(temporary, target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def prompts_of(scenarios: Mapping[str, Scenario]) -> dict[str, str]:
@@ -66,24 +57,6 @@ def prompts_of(scenarios: Mapping[str, Scenario]) -> dict[str, str]:
         prompts[f"{scenario.name}_query"] = scenario.query_instruction
         prompts[f"{scenario.name}_document"] = scenario.document_instruction
     return prompts
-
-
-def _check_free(target: Path) -> None:
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError(
-            f"{target} already exists and is not an empty folder; expected a new path. Nothing was written."
-        )
-
-
-def _move(temporary: Path, target: Path) -> None:
-    if target.exists():
-        _check_free(target)
-        target.rmdir()
-    try:
-        os.replace(temporary, target)
-    except OSError:
-        _check_free(target)  # another save to the same place was faster
-        raise
 
 
 def _write_config(source: Path, folder: Path) -> None:
@@ -122,10 +95,7 @@ def _write_our_file(folder: Path, settings: ModelSettings) -> None:
             "format": FORMAT,
             "name": settings.name,
             "training_state": settings.training_state,
-            "scenarios": {
-                scenario.name: {"query": scenario.query_instruction, "document": scenario.document_instruction}
-                for scenario in settings.scenarios.values()
-            },
+            "scenarios": pairs_of(settings.scenarios),
             "sha256": checksums_of(folder),
         },
     )

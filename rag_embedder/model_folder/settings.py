@@ -1,14 +1,16 @@
 """Everything but weights and tokenizer that decides a vector, read from a folder of any of three layouts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rag_embedder.errors import ConfigError, ModelLoadError
+from rag_embedder.model_folder.delta_header import DELTA_HEADER, read_delta_header
 from rag_embedder.model_folder.json_files import read_json, read_optional_json
 from rag_embedder.model_folder.max_length import max_positions, stated_length
 from rag_embedder.model_folder.modules import read_pooling
+from rag_embedder.model_folder.scenario_pairs import scenarios_of
 from rag_embedder.scenario import INSTRUCTION_SETS, SCENARIO_NAMES, Scenario
 
 FORMAT = 1
@@ -29,8 +31,10 @@ class ModelSettings:
     training_state: str
 
 
-def read_settings(folder: Path) -> ModelSettings:
+def read_settings(folder: Path, *, delta: Path | None = None) -> ModelSettings:
     """Settings of a model folder: ours, any Sentence-Transformers folder, or a plain Hugging Face one.
+
+    Those that a `delta` folder states take the place of its base's.
 
     A plain folder gets CLS pooling, at most 256 tokens and LLM-Embedder's instructions, the layout of that model's
     release. A Sentence-Transformers folder gets what its files say; without prompts there are no instructions.
@@ -40,6 +44,11 @@ def read_settings(folder: Path) -> ModelSettings:
     """
     config = _read_config(folder)
     positions = max_positions(folder, config)
+    settings = _read_whole(folder, positions)
+    return settings if delta is None else _with_delta(settings, delta, positions)
+
+
+def _read_whole(folder: Path, positions: int) -> ModelSettings:
     if not (folder / "modules.json").exists():
         return ModelSettings(
             name=folder.name,
@@ -60,8 +69,27 @@ def read_settings(folder: Path) -> ModelSettings:
         pooling=read_pooling(folder),
         max_length=stated_length(folder, transformer, positions),
         lower_case=bool(transformer.get("do_lower_case", False)),
-        scenarios=_our_scenarios(folder, ours["scenarios"]) if "scenarios" in ours else _prompt_scenarios(folder),
+        scenarios=scenarios_of(ours["scenarios"], folder / OUR_FILE)
+        if "scenarios" in ours
+        else _prompt_scenarios(folder),
         training_state=str(ours.get("training_state", "as published")),
+    )
+
+
+def _with_delta(settings: ModelSettings, delta: Path, positions: int) -> ModelSettings:
+    header = read_delta_header(delta)
+    if header.max_length > positions:
+        raise ModelLoadError(
+            f"{delta / DELTA_HEADER}: max_length is {header.max_length}; expected at most {positions}, the positions "
+            f"of {header.base}."
+        )
+    return replace(
+        settings,
+        name=header.name,
+        pooling=header.pooling,
+        max_length=header.max_length,
+        scenarios=header.scenarios,
+        training_state=header.training_state,
     )
 
 
@@ -85,18 +113,6 @@ def _read_transformer(folder: Path) -> dict[str, Any]:
     # Old releases named the file after the architecture: sentence_roberta_config.json and so on.
     path = next(iter(sorted(folder.glob("sentence_*_config.json"))), None)
     return {} if path is None else read_json(path)
-
-
-def _our_scenarios(folder: Path, pairs: Any) -> Mapping[str, Scenario]:  # noqa: ANN401  (JSON)
-    try:
-        scenarios = {name: Scenario(name, pair["query"], pair["document"]) for name, pair in pairs.items()}
-    except (AttributeError, KeyError, TypeError, ConfigError) as error:
-        raise ModelLoadError(
-            f"{folder / OUR_FILE}: scenarios must map a name to its query and document instruction ({error!r})."
-        ) from error
-    if not scenarios:
-        raise ModelLoadError(f"{folder / OUR_FILE}: scenarios is empty; expected at least one.")
-    return scenarios
 
 
 def _prompt_scenarios(folder: Path) -> Mapping[str, Scenario]:

@@ -1,4 +1,4 @@
-"""Where models are looked for; nothing here needs weights or a network."""
+"""Where models are looked for; nothing here needs a network."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from rag_embedder import model_source
 from rag_embedder.errors import ModelLoadError
 from rag_embedder.model_source import BASE_HUB_ID, BASE_SHA256, base_folder, locate
+from tests.tiny_deltas import make_base, make_delta
 
 
 @pytest.fixture
@@ -114,7 +115,12 @@ def test_a_file_is_refused(tmp_path):
         locate(tmp_path / "model.safetensors")
 
 
-def test_the_default_is_the_installed_package_with_the_instructions_of_llm_embedder(hub):
+@pytest.fixture
+def no_shipped_delta(monkeypatch, tmp_path):
+    monkeypatch.setattr(model_source, "SHIPPED", tmp_path / "nowhere")
+
+
+def test_the_default_is_the_installed_package_with_the_instructions_of_llm_embedder(hub, no_shipped_delta):
     source = locate(None)
     assert source.folder == base_folder()
     assert (source.name, source.instructions) == ("all-MiniLM-L6-v2", "llm-embedder")
@@ -122,7 +128,7 @@ def test_the_default_is_the_installed_package_with_the_instructions_of_llm_embed
     assert hub.calls == []
 
 
-def test_the_default_comes_from_the_hub_where_the_package_is_missing(hub, monkeypatch):
+def test_the_default_comes_from_the_hub_where_the_package_is_missing(hub, monkeypatch, no_shipped_delta):
     hub.cached = base_folder()
     monkeypatch.setattr(model_source, "BASE_PACKAGE", "no-such-package")
     assert locate(None).folder == hub.cached
@@ -151,4 +157,17 @@ def test_a_default_with_other_bytes_is_refused(hub, monkeypatch, cached, weights
 def test_the_base_is_found_by_its_hub_id_without_asking_the_hub(hub):
     source = locate(BASE_HUB_ID)
     assert (source.folder, source.name, source.instructions) == (base_folder(), BASE_HUB_ID, "none")
+    assert hub.calls == []
+
+
+def test_a_delta_is_a_folder_over_the_base(hub, tmp_path, monkeypatch):
+    base = make_base(tmp_path / "base", monkeypatch)
+    folder = make_delta(tmp_path / "delta", base)
+    source = locate(folder)
+    assert (source.folder, source.files, source.delta) == (folder, base, folder)
+    assert (source.name, source.instructions, source.training_state) == ("tiny-trained", None, None)
+    monkeypatch.setattr(model_source, "SHIPPED", folder)
+    assert locate(None) == source
+    whole = locate(base)
+    assert (whole.folder, whole.files, whole.delta) == (base, base, None)
     assert hub.calls == []
