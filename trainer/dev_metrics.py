@@ -6,6 +6,7 @@ from statistics import fmean
 import torch
 
 from evals.metrics import evaluate_run
+from trainer.errors import NonFiniteError
 from trainer.examples import Example
 from trainer.model import TrainableEncoder
 from trainer.training_sets import TrainingSet, relevant
@@ -16,17 +17,27 @@ _DEPTH = 10
 
 
 def evaluate_dev(encoder: TrainableEncoder, training_sets: Mapping[str, TrainingSet]) -> dict[str, float]:
-    """nDCG@10 by scenario, the mean over its data sets; only those with a dev split.
+    """nDCG@10 by data set; only those with a dev split.
 
     Where ids name documents in the whole split, every query searches the candidates of all examples. Where they are
     counted per example, as turns of a dialogue are, it searches its own.
+
+    Raises:
+        NonFiniteError: if the encoder's vectors are no numbers.
     """
+    return {
+        name: _measure(encoder, training_set.dev, training_set.settings.scenario)
+        for name, training_set in training_sets.items()
+        if training_set.dev
+    }
+
+
+def mean_by_scenario(values: Mapping[str, float], training_sets: Mapping[str, TrainingSet]) -> dict[str, float]:
+    """The mean over the data sets of each scenario, from the values of `evaluate_dev`."""
     by_scenario: dict[str, list[float]] = {}
-    for training_set in training_sets.values():
-        if training_set.dev:
-            value = _measure(encoder, training_set.dev, training_set.settings.scenario)
-            by_scenario.setdefault(training_set.settings.scenario, []).append(value)
-    return {scenario: fmean(values) for scenario, values in by_scenario.items()}
+    for name, value in values.items():
+        by_scenario.setdefault(training_sets[name].settings.scenario, []).append(value)
+    return {scenario: fmean(found) for scenario, found in by_scenario.items()}
 
 
 def _measure(encoder: TrainableEncoder, examples: Sequence[Example], scenario: str) -> float:
@@ -43,6 +54,11 @@ def _measure(encoder: TrainableEncoder, examples: Sequence[Example], scenario: s
     judged = [example for example in examples if relevant(example)]
     queries = _encode(encoder, [example.query for example in judged], scenario, is_query=True)
     documents = _encode(encoder, list(texts), scenario, is_query=False)
+    if not bool(queries.isfinite().all() and documents.isfinite().all()):
+        raise NonFiniteError(
+            f"vectors of a dev split of scenario {scenario!r} are no numbers: the weights diverged in the steps "
+            "before. Lower train.learning_rate, or set train.clip; earlier checkpoints are kept."
+        )
     ids = list(by_id)
     columns = torch.tensor([texts[by_id[name]] for name in ids])
     run, qrels = {}, {}

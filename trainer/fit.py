@@ -15,18 +15,20 @@ import torch
 import typer
 from tqdm import tqdm
 
-from rag_embedder.errors import ConfigError, MissingExtraError
+from rag_embedder.errors import ConfigError, InputError, MissingExtraError
 from trainer.command import run_command
 from trainer.data_report import write_data_report
 from trainer.distributed import rank
+from trainer.fit_summary import describe_data, summary
 from trainer.gradient_average import wait_for_all
-from trainer.loop import CHECKPOINTS, Progress, run_fit
+from trainer.loop import Progress, run_fit
+from trainer.losses.batch_scores import check_unit_rows
 from trainer.model import TrainableEncoder
 from trainer.recipe import load_recipe, recipe_to_toml, save_recipe
-from trainer.runlog import draw_curves, write_run
+from trainer.runlog import LOG, draw_curves, write_run
 from trainer.settings import Recipe
 from trainer.steps import Stepper, StepResult
-from trainer.training_sets import TrainingSet, read_training_sets
+from trainer.training_sets import read_training_sets
 
 RECIPE = "recipe.toml"
 _MAY_CHANGE = ("log_every", "eval_every", "save_every", "keep", "patience")
@@ -58,6 +60,7 @@ def fit_recipe(recipe: Recipe, *, resume: bool = False, show_progress: bool = Tr
     check_out(recipe, resume=resume)
     training_sets = read_training_sets(recipe)
     stepper = Stepper(recipe, load_encoder(recipe, device=device), training_sets)
+    check_vectors(stepper)
     wait_for_all()  # the first process writes only when all have seen a free folder
     is_first = rank() == 0
     if is_first:
@@ -67,7 +70,7 @@ def fit_recipe(recipe: Recipe, *, resume: bool = False, show_progress: bool = Tr
     is_shown = is_first and show_progress
     with tqdm(total=recipe.train.steps, desc="fitting", unit="step", disable=None if is_shown else True) as bar:
         if is_shown:
-            bar.write(_describe_data(training_sets))
+            bar.write(describe_data(training_sets))
 
         def on_step(result: StepResult) -> None:
             bar.update(result.step - bar.n)
@@ -77,11 +80,14 @@ def fit_recipe(recipe: Recipe, *, resume: bool = False, show_progress: bool = Tr
             if is_shown:
                 bar.write(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
 
-        progress = run_fit(stepper, resume=resume, on_step=on_step, on_metrics=on_metrics)
-    if is_first:
-        draw_curves(out)
+        try:
+            progress = run_fit(stepper, resume=resume, on_step=on_step, on_metrics=on_metrics)
+        finally:
+            # Of a run that failed too: that is when one looks at them.
+            if is_first and (out / LOG).exists():
+                draw_curves(out)
     if is_shown:
-        tqdm.write(_summary(stepper, progress))
+        tqdm.write(summary(recipe.train, progress, step=stepper.step, padding=stepper.encoder.padding.share))
     return progress
 
 
@@ -94,6 +100,7 @@ def load_encoder(recipe: Recipe, *, device: str) -> TrainableEncoder:
         pooling=model.pooling,
         scenarios=list(recipe.scenarios.values()),
         max_length=model.max_length,
+        trained=model.trained,
         lora_rank=model.lora_rank,
         dtype=model.dtype,
         device=device,
@@ -126,6 +133,22 @@ def check_out(recipe: Recipe, *, resume: bool) -> None:
         )
 
 
+def check_vectors(stepper: Stepper) -> None:
+    """Refuse an encoder whose vectors are not of length 1, as those of damaged weights: no temperature fits them.
+
+    Raises:
+        InputError: naming the base and the data set whose first query was encoded.
+    """
+    base = stepper.recipe.model.base
+    for name, each in stepper.training_sets.items():
+        with torch.no_grad():
+            vectors = stepper.encoder.encode([each.examples[0].query], each.settings.scenario, "query")
+        try:
+            check_unit_rows(vectors)
+        except InputError as error:
+            raise InputError(f"model.base {base or '(the default)'}, first query of data.{name}: {error}") from None
+
+
 def recipe_path(name: str) -> Path:
     """The file of that name, or else the recipe of that name that ships with the package."""
     shipped = Path(__file__).parent / "recipes" / f"{Path(name).name.removesuffix('.toml')}.toml"
@@ -147,26 +170,6 @@ def _start_processes() -> str:
 
     device = PartialState(cpu=not torch.cuda.is_available()).device
     return "cpu" if str(device).startswith("cpu") else str(device)
-
-
-def _describe_data(training_sets: Mapping[str, TrainingSet]) -> str:
-    lines = []
-    for name, each in training_sets.items():
-        left_out = "".join(f"; left out {count}: {reason}" for reason, count in each.left_out.items())
-        lines.append(f"{name}: {len(each.examples)} examples, {each.settings.scenario}{left_out}")
-    return "\n".join(lines)
-
-
-def _summary(stepper: Stepper, progress: Progress) -> str:
-    lines = [f"{'data set':<20} {'first loss':>10} {'last loss':>10}"]
-    lines += [f"{name:<20} {first:>10.4f} {last:>10.4f}" for name, (first, last) in progress.fall.items()]
-    if progress.metrics:
-        lines.append(f"{'scenario':<20} {'base':>10} {'now':>10}   nDCG@10 on dev")
-        base = progress.base_metrics
-        lines += [f"{name:<20} {base[name]:>10.4f} {value:>10.4f}" for name, value in progress.metrics.items()]
-    out = Path(stepper.recipe.train.out)
-    lines.append(f"padding {stepper.encoder.padding.share:.2%} of computed tokens; checkpoints in {out / CHECKPOINTS}")
-    return "\n".join(lines)
 
 
 def main() -> None:

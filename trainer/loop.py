@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from trainer.checkpoint import load_latest, save
-from trainer.dev_metrics import evaluate_dev
+from trainer.dev_metrics import evaluate_dev, mean_by_scenario
 from trainer.distributed import mean_over_ranks, rank, world_size
 from trainer.gradient_average import wait_for_all
 from trainer.runlog import RunLog
@@ -114,8 +114,10 @@ def _evaluate(
     metrics: dict[str, float] = {}
     with stepper.averaged_weights():
         if log:
-            metrics = evaluate_dev(stepper.encoder, stepper.training_sets)
+            by_set = evaluate_dev(stepper.encoder, stepper.training_sets)
+            metrics = mean_by_scenario(by_set, stepper.training_sets)
             log.write("eval", stepper.step, metrics | {"mean": fmean(metrics.values())})
+            log.write("eval_sets", stepper.step, by_set)
         # Others contribute 0, so the sum is the first process's value, and all decide alike.
         value = torch.tensor(fmean(metrics.values()) if metrics else 0.0, device=stepper.encoder.device)
         mean = float(mean_over_ranks(value)) * world_size()
