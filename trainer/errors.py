@@ -27,8 +27,8 @@ class ExamplesError(InputError):
 
 
 class NonFiniteError(RagEmbedderError):
-    """A loss or a gradient is infinite or not a number; nothing was learned from that batch. `path` holds the batch."""
+    """A loss, gradient or vector is infinite or not a number. `path`, if any, holds the batch; it taught nothing."""
 
-    def __init__(self, message: str, *, path: Path) -> None:
+    def __init__(self, message: str, *, path: Path | None = None) -> None:
         super().__init__(message)
         self.path = path

@@ -60,6 +60,9 @@ def run(  # noqa: PLR0913  (options, by name)
     ] = 4096,
     part: Annotated[str, typer.Option(help="i/n: take every n-th shard, for n processes with one folder.")] = "0/1",
     reward_temperature: Annotated[float, typer.Option(help="Of the softmax that the report calls one-hot.")] = 1.0,
+    skip_unscorable: Annotated[
+        bool, typer.Option("--skip-unscorable", help="Leave out examples without an answer that the model can read.")
+    ] = False,
     estimate_only: Annotated[bool, typer.Option("--estimate-only", help="Say how long it takes, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -74,6 +77,7 @@ def run(  # noqa: PLR0913  (options, by name)
         shard_pairs=shard_pairs,
         part=_part(part),
         reward_temperature=reward_temperature,
+        skip_unscorable=skip_unscorable,
     )
     options = RewardOptions(
         scenario=scenario,
@@ -128,6 +132,8 @@ def _run(plan: "ScorePlan", reward: Reward, *, seed: int, estimate_only: bool, a
             provenance=provenance(seed, program="python -m trainer.score"),
             stops_after_estimate=estimate_only,
         )
+    if outcome.num_left_out:
+        typer.echo(f"left out {outcome.num_left_out:,} examples that cannot be scored", err=True)
     if as_json:
         report = outcome.report.to_json() if outcome.report is not None else None
         typer.echo(json.dumps({"out": str(plan.out), **asdict(outcome), "report": report}))

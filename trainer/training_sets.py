@@ -1,6 +1,6 @@
 """The data sets of a recipe, read and checked before anything is trained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -94,10 +94,17 @@ def _read(settings: DataSettings, recipe: Recipe) -> TrainingSet:
     requirements = settings.requirements(recipe.train.group_size)
     usable, left_out = usable_examples(examples, requirements, seed=recipe.train.seed)
     if not usable:
-        raise ExamplesError(settings.path, [f"{count} examples: {reason}" for reason, count in left_out.items()])
+        raise ExamplesError(settings.path, [*_nothing_usable(settings, left_out)])
     dev = () if settings.dev is None else tuple(read_or_make(settings.dev))
     _check_dev(settings, dev)
     return TrainingSet(settings, usable, dev, loss, left_out)
+
+
+def _nothing_usable(settings: DataSettings, left_out: Mapping[str, int]) -> Iterator[str]:
+    for reason, count in left_out.items():
+        is_unlabelled = reason == "no candidate with a label above 0" and settings.loss_settings.needs_rewards
+        hint = f'; data.{settings.name}.positive = "teacher" takes the best reward instead' if is_unlabelled else ""
+        yield f"{count} examples: {reason}{hint}"
 
 
 def _check_dev(settings: DataSettings, dev: Sequence[Example]) -> None:

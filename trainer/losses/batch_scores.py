@@ -44,7 +44,7 @@ def check_unit_rows(vectors: Tensor, *, tolerance: float = 1e-2) -> None:
         worst = lengths[(lengths - 1).abs().nan_to_num(nan=torch.inf).argmax()]
         raise InputError(
             f"a vector of length {worst:.4g} came where a temperature divides cosines; expected length 1: "
-            "normalise the encoder's vectors"
+            "normalise the encoder's vectors, or use other weights if these are damaged"
         )
 
 

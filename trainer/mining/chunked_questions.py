@@ -10,7 +10,7 @@ from evals.datasets.validation import Reading
 from evals.records import EvaluationSet, Query
 from rag_embedder.types import Document
 from trainer.mining.draws import draw
-from trainer.mining.labelled import following
+from trainer.mining.labelled import following, on_own_lines
 from trainer.mining.queries import TrainingQueries
 from trainer.mining.source import MiningSource
 
@@ -45,6 +45,7 @@ def read_chunked_questions(source: MiningSource, selection: Selection) -> Traini
             checksum=reading.checksum,
         ),
         continuations=following(kept),
+        prompts=on_own_lines(drawn),
     )
 
 

@@ -11,6 +11,7 @@ from evals.datasets.selection import Selection
 from evals.datasets.validation import Reading
 from evals.records import EvaluationSet, Query
 from rag_embedder.types import Demonstration, Document
+from trainer.mining.checksum import checksum_of
 from trainer.mining.draws import draw
 from trainer.mining.queries import TrainingQueries
 from trainer.mining.source import MiningSource
@@ -32,6 +33,7 @@ def read_pool(source: MiningSource, selection: Selection) -> TrainingQueries:
         documents=[Document(Demonstration(each.input, each.output).text, id=each.id) for each in pool],
         queries=[Query(id=each.id, text=each.input, answers=(each.output,)) for each in asked],
         qrels={},
+        checksum=checksum_of(file),
     )
     return TrainingQueries(
         documents=documents,

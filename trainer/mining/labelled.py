@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from evals.datasets.selection import Selection
 from evals.datasets.suites import READERS
-from evals.records import EvaluationSet
+from evals.records import EvaluationSet, Query
 from evals.systems.texts import document_text
 from rag_embedder.types import Document
 from trainer.mining.queries import TrainingQueries
@@ -24,16 +24,25 @@ def read_labelled(source: MiningSource, selection: Selection) -> TrainingQueries
         max_documents=selection.max_documents,
     )
     continues = source.kind == "memory" and source.scenario == "lrlm"
-    return TrainingQueries(documents=found, continuations=following(found.documents) if continues else {})
+    if not continues:
+        return TrainingQueries(documents=found)
+    return TrainingQueries(
+        documents=found, continuations=following(found.documents), prompts=on_own_lines(found.queries)
+    )
+
+
+def on_own_lines(queries: Sequence[Query]) -> Mapping[str, str]:
+    """Questions about a text, by id, with line breaks around: the template of long texts adds none between pieces."""
+    return {query.id: f"\n{query.text}\n" for query in queries}
 
 
 def following(documents: Sequence[Document]) -> Mapping[str, str]:
-    """The text of the next document of the same text, by id; documents are in the order of their text."""
+    """The text of the next document of the same text, on a line of its own, by id; documents are in its order."""
     last: dict[object, str] = {}
     texts: dict[str, str] = {}
     for document in documents:
         within = document.metadata.get("within")
         if within in last:
-            texts[last[within]] = document_text(document)
+            texts[last[within]] = f"\n{document_text(document)}"
         last[within] = document.id or ""
     return texts

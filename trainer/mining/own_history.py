@@ -4,10 +4,12 @@
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from evals.datasets.conversations import read_conversations
+from evals.datasets.conversations import find_documents, read_conversations
 from evals.datasets.selection import Selection
 from evals.datasets.texts import read_texts
+from evals.datasets.validation import Reading
 from evals.errors import DataSetError
 from evals.records import EvaluationSet, Query
 from rag_embedder import Embedder
@@ -15,8 +17,8 @@ from rag_embedder.chunking import chunk_spans
 from rag_embedder.retrievers.memory import exchange_text
 from rag_embedder.retrievers.turns import group_exchanges
 from rag_embedder.types import Document
+from trainer.mining.checksum import checksum_of
 from trainer.mining.draws import draw
-from trainer.mining.labelled import following
 from trainer.mining.queries import TrainingQueries
 from trainer.mining.source import MiningSource
 
@@ -48,26 +50,39 @@ def read_long_texts(source: MiningSource, selection: Selection) -> TrainingQueri
     """One query per chunk of 128 tokens that has two before it; the answer is the chunk after it.
 
     A candidate is an earlier chunk whose continuation, the chunk after it, is earlier than the query too. Tokens are
-    those of the shipped encoder.
+    those of the shipped encoder. What a language model reads, prompt, answer and continuation, begins with the white
+    space that stands before the chunk, so that joined pieces are the text itself.
     """
     encoder = Embedder.load(device="cpu")
     documents: list[Document] = []
     queries: list[tuple[Query, int]] = []
+    pieces: dict[str, str] = {}
+    continuations: dict[str, str] = {}
     for text in read_texts(source.folder, source.split, name=source.name):
-        chunks = _chunks(encoder, text.text[:_MAX_CHARACTERS])
-        ids = [f"{text.id}#{number}" for number in range(len(chunks))]
+        made = _pieces(encoder, text.text[:_MAX_CHARACTERS])
+        ids = [f"{text.id}#{number}" for number in range(len(made))]
         documents += [
-            Document(chunk, id=id_, metadata={"within": text.id}) for id_, chunk in zip(ids, chunks, strict=True)
+            Document(piece.lstrip(), id=id_, metadata={"within": text.id}) for id_, piece in zip(ids, made, strict=True)
         ]
-        for number in range(2, len(chunks) - 1):
-            query = Query(id=ids[number], text=chunks[number], within=text.id, answers=(chunks[number + 1],))
+        pieces.update(zip(ids, made, strict=True))
+        continuations.update(zip(ids, made[1:], strict=False))
+        for number in range(2, len(made) - 1):
+            query = Query(id=ids[number], text=made[number].lstrip(), within=text.id, answers=(made[number + 1],))
             queries.append((query, number - 1))
-    return _earlier_only(source, selection, documents, queries, continues=True)
+    found = _earlier_only(source, selection, documents, queries)
+    prompts = {query.id: pieces[query.id] for query in found.documents.queries}
+    return replace(found, continuations=continuations, prompts=prompts)
 
 
-def _chunks(encoder: Embedder, text: str) -> list[str]:
-    spans = chunk_spans(text, encoder.token_offsets(text), chunk_tokens=CHUNK_TOKENS)
-    return [chunk for start, end in spans if (chunk := text[start:end]).strip()]
+def _pieces(encoder: Embedder, text: str) -> list[str]:
+    """The chunks of a text, each with what stands between it and the chunk before; blank ones are part of the next."""
+    pieces: list[str] = []
+    last = 0
+    for start, end in chunk_spans(text, encoder.token_offsets(text), chunk_tokens=CHUNK_TOKENS):
+        if text[start:end].strip():
+            pieces.append(text[last:end])
+            last = end
+    return pieces
 
 
 def _earlier_only(
@@ -75,8 +90,6 @@ def _earlier_only(
     selection: Selection,
     documents: Sequence[Document],
     queries: Sequence[tuple[Query, int]],
-    *,
-    continues: bool = False,
 ) -> TrainingQueries:
     """The queries that are drawn, each with how many documents of its text it may see; the rest is hidden from it."""
     if not queries:
@@ -94,9 +107,9 @@ def _earlier_only(
             documents=kept,
             queries=[query for query, _ in drawn],
             qrels={},
+            checksum=checksum_of(find_documents(Reading(source.name), source.folder, source.split)),
         ),
         hidden={query.id: frozenset(ids[query.within][num_seen:]) for query, num_seen in drawn},
-        continuations=following(kept) if continues else {},
     )
 
 

@@ -20,13 +20,15 @@ class TrainingQueries:
     """Queries of one split, their documents, and the known positives among these (judgements above 0).
 
     `hidden` names, by query id, documents that the query must not be given: itself, or what comes after it.
-    `continuations` are the texts that follow documents in their source. `tasks`, by the id of a query or document:
-    a document that is found is labelled if it is of the query's own task.
+    `continuations` are the texts that follow documents in their source, with the white space between. `prompts`, by
+    query id, are what a language model is asked where that is not the text that is encoded. `tasks`, by the id of a
+    query or document: a document that is found is labelled if it is of the query's own task.
     """
 
     documents: EvaluationSet
     hidden: Mapping[str, frozenset[str]] = field(default_factory=_nothing_hidden)
     continuations: Mapping[str, str] = field(default_factory=_no_text)
+    prompts: Mapping[str, str] = field(default_factory=_no_text)
     tasks: Mapping[str, str] = field(default_factory=_no_text)
 
 

@@ -62,13 +62,12 @@ def mine(
             candidates = choice.choose(query, [rankings[place] for rankings in found])
             text = query_text(query, documents.scenario, settings.fits)
             if candidates:
-                yield _example(query, text, candidates)
+                yield _example(query, text, candidates, prompt=queries.prompts.get(query.id, text))
         advance(len(block))
 
 
-def _example(query: Query, text: str, candidates: Sequence[Candidate]) -> Example:
-    # The language model is asked the same: a question, a dialogue up to now, an input.
-    return Example(id=query.id, query=text, prompt=text, answers=tuple(query.answers), candidates=tuple(candidates))
+def _example(query: Query, text: str, candidates: Sequence[Candidate], *, prompt: str) -> Example:
+    return Example(id=query.id, query=text, prompt=prompt, answers=tuple(query.answers), candidates=tuple(candidates))
 
 
 def _depth(queries: TrainingQueries, k: int) -> int:

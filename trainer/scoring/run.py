@@ -33,7 +33,8 @@ class ScorePlan:
     """What is scored, and where to.
 
     A shard closes at `shard_pairs` pairs: this much is lost if the run is killed. `part` (i, n) takes every n-th
-    shard from the i-th on, so that n processes, one per GPU, share one folder.
+    shard from the i-th on, so that n processes, one per GPU, share one folder. With `skip_unscorable`, examples that
+    the reward refuses, such as those whose answer is longer than what the model reads, are left out.
 
     Raises:
         ConfigError: for a number out of its range.
@@ -46,6 +47,7 @@ class ScorePlan:
     shard_pairs: int = 4096
     part: tuple[int, int] = (0, 1)
     reward_temperature: float = 1.0
+    skip_unscorable: bool = False
 
     def __post_init__(self) -> None:
         index, count = self.part
@@ -59,11 +61,15 @@ class ScorePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreOutcome:
-    """What a run did. `report` is None while shards are missing, which other parts write."""
+    """What a run did. `report` is None while shards are missing, which other parts write.
+
+    `num_left_out` counts examples that cannot be scored.
+    """
 
     num_scored_pairs: int
     num_kept_pairs: int
     num_missing_shards: int
+    num_left_out: int
     seconds: float
     estimate: Estimate | None
     report: RewardReport | None
@@ -86,8 +92,8 @@ def score(
         InputError: if an example cannot be scored, or the folder holds something else; before anything is scored.
         ConfigError: if the folder holds scores made with other settings.
     """
-    examples = [replace(example, rewards=None) for example in read_examples(plan.data)]
-    _check(plan, reward, examples)
+    given = [replace(example, rewards=None) for example in read_examples(plan.data)]
+    examples = _scorable(plan, reward, given)
     shards = plan_shards(examples, plan.shard_pairs)
     if not stops_after_estimate:
         open_folder(plan.out, _settings(plan, reward, examples))
@@ -107,6 +113,7 @@ def score(
         num_scored_pairs=0 if stops_after_estimate else _num_pairs(missing, examples),
         num_kept_pairs=_num_pairs(mine, examples) - _num_pairs(missing, examples),
         num_missing_shards=absent,
+        num_left_out=len(given) - len(examples),
         seconds=seconds,
         estimate=guess,
         report=None if absent or stops_after_estimate else _finish(plan, shards, examples, provenance or {}),
@@ -155,8 +162,22 @@ def _finish(
     return report
 
 
-def _check(plan: ScorePlan, reward: Reward, examples: Sequence[Example]) -> None:
+def _scorable(plan: ScorePlan, reward: Reward, examples: Sequence[Example]) -> Sequence[Example]:
+    """All of them, or those that the reward takes if the plan leaves out the others."""
     try:
         reward.check(examples)
     except InputError as error:
-        raise InputError(f"{plan.data}: {error}") from error
+        kept = [example for example in examples if _passes(reward, example)] if plan.skip_unscorable else []
+        if kept:
+            return kept
+        hint = "" if plan.skip_unscorable else " (--skip-unscorable leaves out all such examples.)"
+        raise InputError(f"{plan.data}: {error}{hint}") from error
+    return examples
+
+
+def _passes(reward: Reward, example: Example) -> bool:
+    try:
+        reward.check([example])
+    except InputError:
+        return False
+    return True

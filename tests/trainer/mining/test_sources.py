@@ -1,5 +1,7 @@
 """Every kind of data set, from files to examples, found by BM25 and by an encoder of words."""
 
+import gzip
+
 import pytest
 
 from evals.datasets.selection import Selection
@@ -9,10 +11,12 @@ from evals.systems.dense import DenseSystem
 from rag_embedder.errors import ConfigError
 from tests.evals.small_sets import CountingEncoder
 from tests.trainer.mining import data_sets
+from trainer.mining.checksum import checksum_of
 from trainer.mining.own_history import CHUNK_TOKENS
 from trainer.mining.queries import KINDS
 from trainer.mining.search import MiningSettings, mine
 from trainer.mining.source import find_source
+from trainer.templates import TEMPLATES
 
 
 def mined(data, name, *, systems=None, settings=None, limit=None, seed=0, **options):
@@ -73,10 +77,12 @@ def test_a_question_about_a_meeting_stays_inside_it(tmp_path):
     assert list(labels(found["q2"])) == ["m2#0", "m2#1", "m2#2"]
     texts = {each.id: (each.text, each.continuation) for each in found["q1"].candidates}
     assert texts == {
-        "m1#0": ("A: budget 0", "A: budget 1"),
-        "m1#1": ("A: budget 1", "A: budget 2"),
+        "m1#0": ("A: budget 0", "\nA: budget 1"),
+        "m1#1": ("A: budget 1", "\nA: budget 2"),
         "m1#2": ("A: budget 2", ""),
     }
+    read = TEMPLATES["lrlm"].with_candidate(found["q1"], *texts["m1#0"])
+    assert (found["q1"].query, read) == ("budget 1", "A: budget 0\nA: budget 1\nbudget 1\n")
 
 
 def test_all_of_a_meeting_is_ranked(tmp_path):
@@ -137,10 +143,27 @@ def test_a_chunk_has_the_chunks_before_it_and_their_continuations(tmp_path, mini
         assert {each.id for each in example.candidates} == {f"a#{earlier}" for earlier in range(number - 1)}
         by_id = {each.id: each for each in example.candidates}
         for earlier in range(number - 2):
-            assert by_id[f"a#{earlier}"].continuation == by_id[f"a#{earlier + 1}"].text
+            assert by_id[f"a#{earlier}"].continuation == " " + by_id[f"a#{earlier + 1}"].text
     second = found["a#2"]
-    whole = f"{second.candidates[0].text} {second.candidates[0].continuation} {second.query} {second.answers[0]}"
+    whole = f"{second.candidates[0].text}{second.candidates[0].continuation}{second.prompt}{second.answers[0]}"
     assert whole == " ".join(f"a{n}" for n in range(len(whole.split())))
+    assert second.prompt == f" {second.query}"
+
+
+def test_the_pieces_of_a_text_join_without_a_character_less(tmp_path):
+    text = "\n\n".join(f"w{n}  x{n}." + "\n" * (n % 3) for n in range(900))
+    data_sets.write(tmp_path / "novels", documents__train__jsonl=[{"_id": "a", "text": text}])
+    found = mined(tmp_path, "novels", settings=MiningSettings(k=1000))
+    assert len(found) > 10
+    for example in found.values():
+        assert example.prompt + example.answers[0] in text
+        assert example.prompt.lstrip() == example.query
+        before = {each.id: each for each in example.candidates}
+        for candidate in before.values():
+            assert candidate.text + candidate.continuation in text
+        last = before[f"a#{len(before) - 1}"]
+        # the last candidate's continuation is the chunk before the query
+        assert last.text + last.continuation + example.prompt + example.answers[0] in text
 
 
 def test_a_question_about_a_story_has_its_chunks_unlabelled(tmp_path):
@@ -148,10 +171,11 @@ def test_a_question_about_a_story_has_its_chunks_unlabelled(tmp_path):
     found = mined(tmp_path, "memory/stories")
     assert find_source(tmp_path, "memory/stories", "train").scenario == "lrlm"
     assert [(each.id, each.label, each.continuation) for each in found["q1"].candidates] == [
-        ("s1#1", 0, "the ship sinks"),
-        ("s1#0", 0, "a storm comes"),
+        ("s1#1", 0, "\nthe ship sinks"),
+        ("s1#0", 0, "\na storm comes"),
         ("s1#2", 0, ""),
     ]
+    assert (found["q1"].query, found["q1"].prompt) == ("why a storm", "\nwhy a storm\n")
     assert found["q1"].answers == ("to sink it", "for the plot")
     assert labels(found["q2"]) == {"s2#0": 0}
     (tmp_path / "memory" / "stories" / "queries.train.jsonl").write_text('{"_id": "q", "doc_id": "s9", "text": "x"}\n')
@@ -227,3 +251,45 @@ def test_progress_counts_all_queries(tmp_path):
     queries = find_source(tmp_path, None, "train", scenario="qa").read(Selection())
     assert len(list(mine(queries, [BM25System()], MiningSettings(), advance=done.append))) == 2
     assert sum(done) == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "kind"),
+    [
+        (data_sets.passages, "knowledge/mine", "beir"),
+        (data_sets.meetings, "memory/qmsum", "memory"),
+        (data_sets.stories, "memory/squality", "chunked_questions"),
+        (data_sets.demonstrations, "demos/mine", "demonstrations"),
+        (data_sets.chats, "chat", "next_turn"),
+        (data_sets.novels, "novels", "long_text"),
+    ],
+)
+def test_the_checksum_is_over_what_the_files_hold(tmp_path, make, name, kind):
+    def checksum(**selected):
+        source = find_source(tmp_path, name, "train")
+        assert source.kind == kind
+        return source.read(Selection(**selected)).documents.checksum
+
+    make(tmp_path / name)
+    first = checksum()
+    assert len(bytes.fromhex(first)) == 32
+    assert checksum(limit=1, seed=3) == first
+    # A space before the first colon: other bytes that say the same.
+    for file in (tmp_path / name).glob("*.jsonl*"):
+        packed = file.suffix == ".gz"
+        text = gzip.decompress(file.read_bytes()) if packed else file.read_bytes()
+        changed = text.replace(b":", b" :", 1)
+        file.write_bytes(gzip.compress(changed) if packed else changed)
+    assert checksum() != first
+
+
+def test_packing_a_file_does_not_change_its_checksum(tmp_path):
+    files = [tmp_path / "one.jsonl", tmp_path / "one.jsonl.gz", tmp_path / "other.jsonl"]
+    files[0].write_bytes(b'{"_id": "1"}\n')
+    files[1].write_bytes(gzip.compress(b'{"_id": "1"}\n'))
+    files[2].write_bytes(b'{"_id": "2"}\n')
+    sums = [checksum_of(file) for file in files]
+    assert sums[0] == sums[1] != sums[2]
+    files[1].write_bytes(b"no gzip")
+    with pytest.raises(DataSetError, match=r"one\.jsonl\.gz:1: cannot be read further"):
+        checksum_of(files[1])

@@ -1,6 +1,7 @@
 """A likelihood reward equals a loop over single sequences, for every template, batch and tokenizer."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -94,6 +95,38 @@ def test_neither_the_batch_nor_shared_prefixes_change_a_reward(architecture, bat
             rows = [by_hand(context, template.output(each), architecture=architecture) for each in example.answers]
             expected.append(max(sum(row) / len(row) for row in rows))
     assert [one for each in reward.rewards(examples) for one in each] == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.mark.parametrize("scenario", list(TEMPLATES))
+def test_neither_padding_side_nor_batch_change_a_reward(scenario):
+    examples = some_examples(4)
+    if scenario == "lrlm":  # nothing is put between pieces of one text
+        examples = [
+            replace(each, query=f" {each.query}", answers=[f" {answer}" for answer in each.answers])
+            for each in examples
+        ]
+    found = []
+    for side, batch_tokens in (("left", 64), ("right", 64), ("left", 100_000), ("right", 1)):
+        tokenizer = make_tokenizer()
+        tokenizer.padding_side = side
+        tokenizer.pad_token = tokenizer.eos_token  # as Llama's often is
+        model = LocalLanguageModel(
+            make_language_model("llama"),
+            TokenizerVocabulary(tokenizer),
+            name="tiny",
+            device="cpu",
+            batch_tokens=batch_tokens,
+        )
+        reward = LikelihoodReward(model, TEMPLATES[scenario], RewardOptions(scenario=scenario))
+        found.append([value for each in reward.rewards(examples) for value in each])
+    template, expected = TEMPLATES[scenario], []
+    for example in examples:
+        for candidate in example.candidates:
+            context = template.with_candidate(example, candidate.text, candidate.continuation)
+            values = by_hand(context, template.output(example.answers[0]), architecture="llama")
+            expected.append(sum(values) / len(values))
+    for rewards in found:
+        assert rewards == pytest.approx(expected, abs=2e-4)
 
 
 def test_several_answers_count_as_the_best_the_mean_or_one_drawn():

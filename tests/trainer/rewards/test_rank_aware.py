@@ -137,6 +137,22 @@ def test_the_reward_is_bounded_and_only_the_order_counts(before, pool_before, af
     assert rank_reward(rank_of(before, pool_before), moved) == reward
 
 
+@given(
+    st.lists(st.integers(-20, 0), min_size=1, max_size=11),
+    st.lists(st.integers(-20, 0), min_size=1, max_size=11),
+    st.sampled_from([math.exp, lambda x: x**3 - 5, lambda x: -1 / (1 + math.exp(x)), lambda x: 7 * x + 1]),
+    st.sampled_from(["optimistic", "mid"]),
+)
+def test_a_monotone_change_of_the_likelihoods_of_one_condition_changes_no_reward(before, after, change, ties):
+    def rank(values):
+        return rank_of(values[0], values[1:], ties=ties)
+
+    reward = rank_reward(rank(before), rank(after))
+    assert rank_reward(rank(list(map(change, before))), rank(after)) == reward
+    assert rank_reward(rank(before), rank(list(map(change, after)))) == reward
+    assert 1 - len(after) <= reward <= len(before) - 1
+
+
 def test_a_real_model_ranks_what_it_samples():
     lm = LocalLanguageModel(
         make_language_model(), TokenizerVocabulary(make_tokenizer()), name="tiny", device="cpu", batch_tokens=400

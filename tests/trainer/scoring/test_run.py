@@ -195,6 +195,21 @@ def test_what_cannot_be_scored_is_said_before_anything_is_written(data):
     assert not (data.parent / "out").exists()
 
 
+def test_what_cannot_be_scored_is_left_out_if_asked(data):
+    bad = [Example(id=f"z{n}", query="bad", candidates=[Candidate(id="d", text="t")]) for n in range(2)]
+    write_examples([bad[0], *some_examples(50), bad[1]], data)
+    with pytest.raises(InputError, match=r"example z0 is bad\. \(--skip-unscorable leaves out all such examples\.\)"):
+        score(plan(data), Lengths())
+    outcome = score(plan(data, skip_unscorable=True), Lengths())
+    assert (outcome.num_left_out, outcome.num_scored_pairs, outcome.report.num_examples) == (2, 100, 50)
+    check_scores(data.parent / "out")
+    again = score(plan(data, skip_unscorable=True), Lengths())
+    assert (again.num_left_out, again.num_scored_pairs, again.num_kept_pairs) == (2, 0, 100)
+    write_examples(bad, data)
+    with pytest.raises(InputError, match=r"mined.jsonl: example z0 is bad\.$"):
+        score(plan(data, skip_unscorable=True), Lengths())
+
+
 def test_nan_rewards_are_never_written(data):
     class Broken(Lengths):
         def rewards(self, examples):
