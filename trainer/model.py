@@ -50,6 +50,8 @@ class TrainableEncoder(nn.Module):
         super().__init__()
         if dtype not in _AUTOCAST:
             raise ConfigError(f"model.dtype: got {dtype!r}; expected one of: {', '.join(_AUTOCAST)}.")
+        if trained not in ("all", "layers"):
+            raise ConfigError(f"model.trained: got {trained!r}; expected one of: all, layers.")
         self.settings = settings
         self.folder = folder
         self.tokenizer = tokenizer

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evals.whole_file import write_text
+from rag_embedder.registry import unknown_name
 from rag_embedder.scenario import Scenario
 from trainer.recipe_file import RecipeForm, naming_file, read_records, records_to_toml
 from trainer.settings import DataSettings, ModelSettings, Recipe, TrainSettings
@@ -25,7 +26,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     records = read_records(path, overrides, _FORM)
     with naming_file(path, overrides):
-        return Recipe(**records, source=str(path))
+        data = _of_scenarios(records["data"], records["train"].scenarios)
+        return Recipe(**{**records, "data": data}, source=str(path))
 
 
 def recipe_to_toml(recipe: Recipe) -> str:
@@ -36,3 +38,12 @@ def recipe_to_toml(recipe: Recipe) -> str:
 def save_recipe(recipe: Recipe, path: Path) -> Path:
     """Write the resolved recipe, whole or not at all."""
     return write_text(recipe_to_toml(recipe), path)
+
+
+def _of_scenarios(data: Sequence[DataSettings], chosen: Sequence[str]) -> tuple[DataSettings, ...]:
+    """The data sets of these scenarios; all of them if none is named."""
+    known = {settings.scenario for settings in data}
+    for name in chosen:
+        if name not in known:
+            raise unknown_name("scenario in train.scenarios:", name, sorted(known))
+    return tuple(settings for settings in data if not chosen or settings.scenario in chosen)

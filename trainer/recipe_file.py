@@ -130,7 +130,7 @@ def _value(text: str, hint: Any) -> Any:  # noqa: ANN401  (any TOML value, any a
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-    is_text = hint is str or str in get_args(hint)
+    is_text = hint is str or (str in get_args(hint) and get_origin(hint) is not tuple)
     return text if is_text and not isinstance(value, str) else value
 
 
@@ -200,7 +200,9 @@ def _expected(hint: Any) -> str:  # noqa: ANN401  (any annotation)
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     if hint in words:
         return words[hint]
-    return "a list of whole numbers" if get_origin(hint) is tuple else "a table of name = number"
+    if get_origin(hint) is tuple:
+        return "a list of texts" if get_args(hint)[0] is str else "a list of whole numbers"
+    return "a table of name = number"
 
 
 def _lines(record: Any) -> list[str]:  # noqa: ANN401  (a dataclass)

@@ -48,7 +48,8 @@ class TrainSettings:
     """How it is trained, with the rates of LLM-Embedder (arXiv 2310.07554, table 11) as defaults.
 
     `batch_size` counts queries per process and `group_size` documents per query, the positive among them; the whole
-    batch has batch_size x processes queries. `warmup` is a share of `steps`. `out` is the run's folder.
+    batch has batch_size x processes queries. `warmup` is a share of `steps`. `out` is the run's folder. `scenarios`
+    trains only the data sets of these, all if it is empty.
 
     Off at 0: `gradient_cache_chunk` (texts encoded at once), `clip` (largest gradient norm), `ema` (decay per step),
     `eval_every`, `save_every` (steps; the last step is always saved), and `patience` (evaluations without a better
@@ -60,6 +61,7 @@ class TrainSettings:
 
     steps: int
     out: str
+    scenarios: tuple[str, ...] = ()
     batch_size: int = 32
     group_size: int = 8
     learning_rate: float = 5e-6

@@ -8,6 +8,7 @@ from rag_embedder import Embedder
 from rag_embedder.errors import ConfigError
 from tests import tiny_models
 from trainer.model import TrainableEncoder
+from trainer.packed_attention import Packing, packed_attention
 from trainer.token_batches import padded_batches, unpadded_batches
 
 TEXTS = ["the river", "a green house by the water", "rain", "the capital of norway is oslo and it rains there", "rain"]
@@ -95,6 +96,7 @@ def test_no_texts_give_no_rows(tmp_path):
         ({"max_length": 4000}, "model.max_length: got 4000; expected 8 to 128"),
         ({"pooling": "man"}, "Did you mean 'mean'"),
         ({"dtype": "float16"}, "model.dtype: got 'float16'"),
+        ({"trained": "heads"}, "model.trained: got 'heads'; expected one of: all, layers"),
         ({"scenarios": "nine"}, "unknown instruction set 'nine'"),
     ],
 )
@@ -117,3 +119,36 @@ def test_batches_hold_every_text_once_within_the_bound(plan):
     assert sorted(position for batch in batches for position in batch) == list(range(9))
     assert batches[0] == [6]
     assert all(sum(lengths[position] for position in batch) <= 100 for batch in batches[1:])
+
+
+def test_embeddings_can_be_left_as_they_are(tmp_path):
+    encoder = TrainableEncoder.load(tiny_models.write_plain(tmp_path / "model"), trained="layers", device="cpu")
+    names = list(encoder.trained_weights())
+    assert names
+    assert not [name for name in names if "embeddings." in name or "pooler." in name]
+    encoder.encode(["one", "two words"], "qa", "query").sum().backward()
+    assert all(weight.grad is None for name, weight in encoder.named_parameters() if "embeddings." in name)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_attention_in_half_precision_has_the_gradients_of_the_plain_formula(dtype):
+    lengths = [5, 5, 3, 1]
+    torch.manual_seed(0)
+    rows = [torch.randn(sum(lengths), 2, 8) for _ in range(4)]
+    query, key, value, gradient = (row.to(dtype).float() for row in rows)
+    for row in (query, key, value):
+        row.requires_grad_()
+    half = [row.detach().to(dtype).requires_grad_() for row in (query, key, value)]
+    packing = Packing.of(lengths, torch.device("cpu"))
+    out, _ = packed_attention(torch.nn.Identity(), *(row.transpose(0, 1)[None] for row in half), None, packing=packing)
+    out.backward(gradient[None].to(dtype))
+    start = 0
+    for length in lengths:
+        part = slice(start, start + length)
+        scores = torch.einsum("ihd,jhd->hij", query[part], key[part]) / 8**0.5
+        expected = torch.einsum("hij,jhd->ihd", scores.softmax(-1), value[part])
+        assert torch.allclose(out[0, part].float(), expected, atol=2e-2)
+        expected.backward(gradient[part])
+        start += length
+    for row, exact in zip(half, (query, key, value), strict=True):
+        assert torch.allclose(row.grad.float(), exact.grad, atol=4e-2)

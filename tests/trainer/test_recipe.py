@@ -256,3 +256,26 @@ def test_a_wrong_override_is_refused_as_it_was_typed(recipe_file, override, expe
     message = refused(recipe_file(SMALL), override)
     assert expected in message
     assert override in message
+
+
+def test_training_can_be_limited_to_scenarios(recipe_file):
+    both = recipe_file(FULL)
+    one = load_recipe(both, ['train.scenarios=["code"]', "train.eval_every=0", "train.patience=0"])
+    assert [settings.name for settings in one.data] == ["code"]
+    assert len(load_recipe(both).data) == 2
+    assert 'scenarios = ["code"]' in recipe_to_toml(one)
+
+
+def test_an_unknown_scenario_to_be_trained_is_named(recipe_file):
+    with pytest.raises(ConfigError, match=r"train\.scenarios.*'tol'.*code"):
+        load_recipe(recipe_file(FULL), ['train.scenarios=["tol"]'])
+    with pytest.raises(ConfigError, match=r"train\.scenarios is 1; expected text"):
+        load_recipe(recipe_file(FULL), ["train.scenarios=[1]"])
+
+
+def test_instructions_can_be_left_out(recipe_file):
+    recipe = load_recipe(recipe_file(SMALL), ["model.instructions=none"])
+    assert recipe.scenarios["qa"] == Scenario("qa")
+    assert load_recipe(recipe_file(SMALL)).scenarios["qa"].query_instruction
+    with pytest.raises(ConfigError, match=r"model\.instructions.*'non'.*none"):
+        load_recipe(recipe_file(SMALL), ["model.instructions=non"])
