@@ -59,7 +59,9 @@ def fit_recipe(recipe: Recipe, *, resume: bool = False, show_progress: bool = Tr
     device = _start_processes()
     check_out(recipe, resume=resume)
     training_sets = read_training_sets(recipe)
-    stepper = Stepper(recipe, load_encoder(recipe, device=device), training_sets)
+    encoder = load_encoder(recipe, device=device)
+    check_scenarios(recipe, encoder)
+    stepper = Stepper(recipe, encoder, training_sets)
     check_vectors(stepper)
     wait_for_all()  # the first process writes only when all have seen a free folder
     is_first = rank() == 0
@@ -98,13 +100,29 @@ def load_encoder(recipe: Recipe, *, device: str) -> TrainableEncoder:
     return TrainableEncoder.load(
         model.base,
         pooling=model.pooling,
-        scenarios=list(recipe.scenarios.values()),
+        scenarios=model.instructions,
+        more_scenarios=recipe.scenario,
         max_length=model.max_length,
         trained=model.trained,
         lora_rank=model.lora_rank,
         dtype=model.dtype,
         device=device,
     )
+
+
+def check_scenarios(recipe: Recipe, encoder: TrainableEncoder) -> None:
+    """Refuse data sets of a scenario that the base does not have.
+
+    Raises:
+        ConfigError: naming the data set, what the base has and what to do.
+    """
+    known = list(encoder.settings.scenarios)
+    for settings in recipe.data:
+        if settings.scenario not in known:
+            raise ConfigError(
+                f"data.{settings.name}.scenario is {settings.scenario!r}, but {encoder.settings.name} has "
+                f"{', '.join(known)}; set model.instructions, or add a [[scenario]] table of that name."
+            )
 
 
 def check_out(recipe: Recipe, *, resume: bool) -> None:

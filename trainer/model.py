@@ -80,6 +80,7 @@ class TrainableEncoder(nn.Module):
         *,
         pooling: str | None = None,
         scenarios: str | Sequence[Scenario] | None = None,
+        more_scenarios: Sequence[Scenario] = (),
         max_length: int | None = None,
         trained: str = "all",
         lora_rank: int = 0,
@@ -92,6 +93,7 @@ class TrainableEncoder(nn.Module):
             path_or_hub_id: a folder, a delta folder, a hub id, or None for the shipped default.
             pooling: "cls", "mean" or "last" instead of what the model's files say.
             scenarios: a named set ("llm-embedder" or "none") or these scenarios instead of what the files say.
+            more_scenarios: added to those, or put in the place of one with the same name.
             max_length: tokens read of one text; at most what the model's position table holds.
             trained: "all" weights, or "layers" for all but the embeddings.
             lora_rank: rank of the adapters; 0 trains all weights.
@@ -111,6 +113,7 @@ class TrainableEncoder(nn.Module):
             folder=source.files,
             name=source.name,
             scenarios=None if chosen is None else _scenarios(chosen),
+            more_scenarios=_scenarios(more_scenarios),
             pooling=pooling,
             max_length=max_length,
         )

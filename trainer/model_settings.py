@@ -17,6 +17,7 @@ def training_settings(
     folder: Path,
     name: str,
     scenarios: Mapping[str, Scenario] | None,
+    more_scenarios: Mapping[str, Scenario],
     pooling: str | None,
     max_length: int | None,
 ) -> ModelSettings:
@@ -34,7 +35,7 @@ def training_settings(
     return replace(
         settings,
         name=settings.name if settings.name != folder.name else name,
-        scenarios=scenarios or settings.scenarios,
+        scenarios={**(scenarios or settings.scenarios), **more_scenarios},
         pooling=pooling or settings.pooling,
         max_length=max_length or settings.max_length,
     )

@@ -8,7 +8,7 @@ from typing import Literal
 
 from rag_embedder.errors import ConfigError
 from rag_embedder.registry import unknown_name
-from rag_embedder.scenario import INSTRUCTION_SETS, Scenario
+from rag_embedder.scenario import INSTRUCTION_SETS, SCENARIO_NAMES, Scenario
 from trainer.groups import NegativeRule, PositiveRule
 from trainer.losses import LossSettings
 from trainer.usable_examples import Requirements
@@ -20,8 +20,9 @@ class ModelSettings:
 
     `base` is a folder or hub id, None the encoder that ships with the package. `pooling` and `max_length` (tokens,
     special ones included) are the base's own if None. `instructions` is a named set for the six scenarios; "none" puts
-    nothing in front of a text. `trained` "layers" leaves the table of token embeddings as it is; `lora_rank` above 0
-    trains adapters only. `dtype` is what the forward pass computes in; the weights and the optimiser stay float32.
+    nothing in front of a text, None keeps the base's own. `trained` "layers" leaves the embeddings as they are;
+    `lora_rank` above 0 trains adapters only. `dtype` is what the forward pass computes in; the weights and the
+    optimiser stay float32.
 
     Raises:
         ConfigError: if a value is out of range; the message begins with the key.
@@ -30,7 +31,7 @@ class ModelSettings:
     base: str | None = None
     pooling: Literal["cls", "mean", "last"] | None = None
     max_length: int | None = None
-    instructions: str = "llm-embedder"
+    instructions: str | None = None
     trained: Literal["all", "layers"] = "all"
     lora_rank: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -39,7 +40,7 @@ class ModelSettings:
         if self.max_length is not None:
             _at_least("model.max_length", self.max_length, 8)
         _at_least("model.lora_rank", self.lora_rank, 0)
-        if self.instructions not in INSTRUCTION_SETS:
+        if self.instructions not in (None, *INSTRUCTION_SETS):
             raise unknown_name("model.instructions:", self.instructions, list(INSTRUCTION_SETS))
 
 
@@ -190,9 +191,9 @@ class Recipe:
         _no_duplicates("data", [settings.name for settings in self.data])
         _no_duplicates("scenario", [scenario.name for scenario in self.scenario])
         for settings in self.data:
-            if settings.scenario not in self.scenarios:
+            if settings.scenario not in self.scenario_names:
                 raise unknown_name(
-                    f"scenario in data.{settings.name}.scenario:", settings.scenario, list(self.scenarios)
+                    f"scenario in data.{settings.name}.scenario:", settings.scenario, self.scenario_names
                 )
         if self.train.eval_every and not any(settings.dev for settings in self.data):
             raise ConfigError(
@@ -206,9 +207,9 @@ class Recipe:
             )
 
     @property
-    def scenarios(self) -> Mapping[str, Scenario]:
-        """The scenarios that data sets may name: the six with the model's instructions, then those of the recipe."""
-        return {**INSTRUCTION_SETS[self.model.instructions], **{scenario.name: scenario for scenario in self.scenario}}
+    def scenario_names(self) -> list[str]:
+        """What data sets may name: the six scenarios, then those of the recipe."""
+        return [*dict.fromkeys([*SCENARIO_NAMES, *(scenario.name for scenario in self.scenario)])]
 
 
 def _at_least(key: str, value: float, low: float) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from rag_embedder import Embedder, Scenario
 from tests import tiny_models
 from tests.tiny_language_models import write_language_model
 from trainer import fit, score
@@ -191,3 +192,15 @@ def test_weights_that_diverged_before_an_evaluation_end_with_1(program, folder):
     code, errors = run_fit(program, folder, *overrides, "train.warmup=0", "train.learning_rate=1e38")
     assert code == 1
     assert "vectors of a dev split of scenario 'qa' are no numbers: the weights diverged" in errors
+
+
+def test_a_scenario_that_the_base_does_not_have_is_refused(folder, capsys, monkeypatch):
+    Embedder.load(folder / "base", instructions=[Scenario("code")], device="cpu").save(folder / "coder")
+    recipe = (folder / "recipe.toml").read_text().replace(f"{folder}/base", f"{folder}/coder")
+    (folder / "recipe.toml").write_text(recipe)
+    monkeypatch.setattr(sys, "argv", ["fit", str(folder / "recipe.toml")])
+    with pytest.raises(SystemExit) as stopped:
+        fit.main()
+    assert stopped.value.code == 2
+    assert "data.qa.scenario is 'qa', but coder has code; set model.instructions" in capsys.readouterr().err
+    assert not (folder / "out").exists()

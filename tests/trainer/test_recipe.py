@@ -89,8 +89,8 @@ def test_every_table_is_read(recipe_file):
     assert (recipe.train.learning_rate, recipe.train.matryoshka_dims) == (1.0, (64, 128))
     assert isinstance(recipe.train.learning_rate, float)
     assert [settings.name for settings in recipe.data] == ["qa", "code"]
-    assert recipe.scenarios["code"] == Scenario("code", "Find code for: ", "")
-    assert recipe.scenarios["tool"].query_instruction.startswith("Transform this user request")
+    assert recipe.scenario == (Scenario("code", "Find code for: ", ""),)
+    assert recipe.scenario_names == ["qa", "convsearch", "chat", "lrlm", "icl", "tool", "code"]
 
 
 def test_a_data_set_says_how_it_is_fitted_and_what_its_examples_need(recipe_file):
@@ -133,7 +133,7 @@ def test_an_override_changes_one_value(recipe_file, override, read, expected):
 def test_spaces_at_the_end_are_part_of_a_value_only_in_quotes(recipe_file):
     for written, expected in (("Code: ", "Code:"), ('"Code: "', "Code: ")):
         recipe = load_recipe(recipe_file(FULL), [f"scenario.code.document_instruction={written}"])
-        assert recipe.scenarios["code"] == Scenario("code", "Find code for: ", expected)
+        assert recipe.scenario == (Scenario("code", "Find code for: ", expected),)
 
 
 def test_a_loss_named_without_weight_can_get_a_second_one(recipe_file):
@@ -273,9 +273,8 @@ def test_an_unknown_scenario_to_be_trained_is_named(recipe_file):
         load_recipe(recipe_file(FULL), ["train.scenarios=[1]"])
 
 
-def test_instructions_can_be_left_out(recipe_file):
-    recipe = load_recipe(recipe_file(SMALL), ["model.instructions=none"])
-    assert recipe.scenarios["qa"] == Scenario("qa")
-    assert load_recipe(recipe_file(SMALL)).scenarios["qa"].query_instruction
+def test_instructions_are_the_bases_own_unless_the_recipe_names_others(recipe_file):
+    assert load_recipe(recipe_file(SMALL)).model.instructions is None
+    assert load_recipe(recipe_file(SMALL), ["model.instructions=none"]).model.instructions == "none"
     with pytest.raises(ConfigError, match=r"model\.instructions.*'non'.*none"):
         load_recipe(recipe_file(SMALL), ["model.instructions=non"])
