@@ -58,7 +58,7 @@ class Preview:
 class Embedder:
     """The unified encoder (LLM-Embedder, arXiv 2310.07554): one model, an instruction pair per scenario.
 
-    Safe to share between threads. Vectors do not depend on what else is in a batch beyond 1e-5.
+    Safe to share between threads. In float32, vectors do not depend on what else is in a batch beyond 1e-5.
     """
 
     def __init__(
@@ -101,8 +101,10 @@ class Embedder:
             path_or_hub_id: a folder in our, Sentence-Transformers or plain Hugging Face layout, a delta folder, or a
                 hub id.
             device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1", "mps".
-            dtype: "float32", "bfloat16" or "float16"; vectors come back as float32 in any case.
-            engine: a name in `rag_embedder.engine.ENGINES`.
+            dtype: "float32", "bfloat16" or "float16", and with engine="packed" also "auto", which is bfloat16 where
+                the device computes it fast; vectors come back as float32 in any case.
+            engine: "transformers" for every architecture, or "packed": BERT and RoBERTa only, several times as fast
+                in bfloat16.
             instructions: use a named set ("llm-embedder" or "none"), or these scenarios, instead of what the model's
                 files say.
             pooling: "cls", "mean" or "last" instead of what the model's files say.
@@ -176,6 +178,11 @@ class Embedder:
     def device(self) -> str:
         """Where the model runs, as torch writes it."""
         return self._engine.device
+
+    @property
+    def dtype(self) -> str:
+        """The number format the model computes in; vectors are float32 in any case."""
+        return self._engine.dtype
 
     @property
     def scenarios(self) -> Mapping[str, Scenario]:
@@ -320,7 +327,8 @@ class Embedder:
 
     def _encode_batches(self, token_ids: Sequence[list[int]], *, show_progress: bool | None = False) -> Vectors:
         vectors = np.empty((len(token_ids), self.dim), dtype=np.float32)
-        batches = plan_batches([len(ids) for ids in token_ids], max_tokens=self._engine.batch_tokens)
+        lengths = [len(ids) for ids in token_ids]
+        batches = plan_batches(lengths, max_tokens=self._engine.batch_tokens, pads=self._engine.pads)
         hidden = None if show_progress is None and len(token_ids) >= _PROGRESS_FROM else not show_progress
         with tqdm(total=len(token_ids), desc="encoding", unit="text", disable=hidden, leave=False) as bar:
             for batch in batches:

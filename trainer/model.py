@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from rag_embedder.engine.packing import Packing
 from rag_embedder.engine.transformers import TransformersEngine
 from rag_embedder.errors import ConfigError, InputError
 from rag_embedder.model_folder import ModelSettings, check_weights, read_settings
@@ -17,7 +18,7 @@ from rag_embedder.registry import unknown_name
 from rag_embedder.scenario import INSTRUCTION_SETS, Role, Scenario
 from rag_embedder.tokenizer import TextTokenizer
 from trainer.model_settings import training_settings
-from trainer.packed_attention import PACKED, Packing
+from trainer.packed_attention import PACKED
 from trainer.token_batches import PaddingCount, padded_batches, unpadded_batches
 
 _POSITION_START = {"bert": lambda _: 0, "roberta": lambda pad: pad + 1, "xlm-roberta": lambda pad: pad + 1}

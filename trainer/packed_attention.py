@@ -5,7 +5,6 @@ variable-length kernel; elsewhere, texts of equal length are one dense batch, wh
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,48 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from rag_embedder.engine.packing import Packing, Span
+
 PACKED = "rag_embedder_packed"
 """The name under which transformers finds this attention."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """`count` texts of `length` tokens each, the first token of the first one at `start`."""
-
-    start: int
-    count: int
-    length: int
-
-    @property
-    def stop(self) -> int:
-        """One after the last token."""
-        return self.start + self.count * self.length
-
-
-@dataclass(frozen=True, slots=True)
-class Packing:
-    """Where the texts of one row are: spans of equal length, in order, and the same as offsets for CUDA kernels.
-
-    `offsets` has shape (texts + 1,), int32.
-    """
-
-    spans: tuple[Span, ...]
-    offsets: Tensor
-    longest: int
-
-    @classmethod
-    def of(cls, lengths: Sequence[int], device: torch.device) -> "Packing":
-        """The packing of texts in this order; neighbours of one length share a span."""
-        spans: list[Span] = []
-        start = 0
-        for length in lengths:
-            if spans and spans[-1].length == length:
-                spans[-1] = Span(spans[-1].start, spans[-1].count + 1, length)
-            else:
-                spans.append(Span(start, 1, length))
-            start += length
-        offsets = torch.tensor([0, *lengths]).cumsum(0).to(device=device, dtype=torch.int32)
-        return cls(tuple(spans), offsets, max(lengths))
 
 
 def packed_attention(

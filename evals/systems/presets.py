@@ -15,7 +15,8 @@ class Preset:
     """Hub id and settings of one published encoder; None leaves a setting to the model's own files.
 
     `normalize` False scores by the inner product of the rows as they are. `library` "sentence-transformers" is for
-    models with modules of their own, such as a dense layer, that `rag_embedder` does not load.
+    models with modules of their own, such as a dense layer, that `rag_embedder` does not load. `engine` and
+    `dtype` are as for `Embedder.load`.
     """
 
     model: str
@@ -23,6 +24,8 @@ class Preset:
     instructions: str | Sequence[Scenario] | None = "none"
     normalize: bool = True
     library: str = "rag_embedder"
+    engine: str = "transformers"
+    dtype: str = "float32"
 
 
 def _same(query: str, document: str = "") -> tuple[Scenario, ...]:

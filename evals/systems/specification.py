@@ -5,6 +5,7 @@ default                           the encoder that `Embedder.load()` gives
 llm-embedder, bge-base, ...       a preset
 FOLDER or OWNER/NAME              any encoder, with the settings of its own files
 SPEC?pooling=mean&instructions=none&normalize=false    other settings
+SPEC?engine=packed&dtype=auto     computed otherwise: names of `rag_embedder.engine.ENGINES` and number formats
 LABEL=SPEC                        another name in the table
 hybrid:SPEC                       fused with BM25
 """
@@ -18,6 +19,7 @@ from urllib.parse import parse_qsl
 from evals.systems import WITHOUT_ENCODER, System
 from evals.systems.dense import DenseSystem
 from evals.systems.hybrid import HybridSystem
+from evals.systems.other_engine import REFERENCE, OtherEngineEncoder, told_apart
 from evals.systems.presets import PRESETS, Preset
 from evals.vector_cache import VectorCache
 from rag_embedder import Embedder
@@ -26,7 +28,7 @@ from rag_embedder.protocols import TextEncoder
 from rag_embedder.registry import unknown_name
 
 _LABEL = re.compile(r"([A-Za-z0-9][\w.+-]*)=(.+)", re.DOTALL)
-_OPTIONS = ("instructions", "library", "normalize", "pooling")
+_OPTIONS = ("dtype", "engine", "instructions", "library", "normalize", "pooling")
 
 
 def open_systems(specifications: Sequence[str], *, cache: VectorCache | None, device: str = "auto") -> list[System]:
@@ -85,6 +87,8 @@ def _dense(text: str, cache: VectorCache | None, device: str) -> DenseSystem:
         "score": "cosine" if preset.normalize else "inner product",
         "training": getattr(encoder, "training_state", "as published"),
     }
+    if isinstance(encoder, OtherEngineEncoder):
+        settings |= {"engine": encoder.engine, "dtype": encoder.dtype}
     return DenseSystem(encoder, name=text, settings=settings, cache=cache)
 
 
@@ -106,16 +110,24 @@ def _load(model: str | None, preset: Preset, device: str) -> TextEncoder:
     if preset.library == "sentence-transformers":
         from evals.systems.sentence_transformer import SentenceTransformerEncoder
 
+        if (preset.engine, preset.dtype) != REFERENCE:
+            raise ConfigError(
+                f"engine={preset.engine}, dtype={preset.dtype}: sentence-transformers has its own; "
+                "expected neither with library=sentence-transformers."
+            )
         return SentenceTransformerEncoder(model or "", instructions=preset.instructions, device=device)
     if preset.library != "rag_embedder":
         raise unknown_name("library", preset.library, ["rag_embedder", "sentence-transformers"])
-    return Embedder.load(
+    embedder = Embedder.load(
         model,
         device=device,
+        dtype=preset.dtype,
+        engine=preset.engine,
         instructions=preset.instructions,
         pooling=preset.pooling,
         normalize=preset.normalize,
     )
+    return told_apart(embedder, engine=preset.engine)
 
 
 def _shown(instructions: object) -> str:

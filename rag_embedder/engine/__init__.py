@@ -7,7 +7,13 @@ from typing import Protocol
 from rag_embedder.registry import Registry
 from rag_embedder.types import Vectors
 
-ENGINES = Registry("engine", {"transformers": "rag_embedder.engine.transformers:TransformersEngine"})
+ENGINES = Registry(
+    "engine",
+    {
+        "transformers": "rag_embedder.engine.transformers:TransformersEngine",
+        "packed": "rag_embedder.engine.packed:PackedEngine",
+    },
+)
 
 
 class Engine(Protocol):
@@ -32,8 +38,18 @@ class Engine(Protocol):
         ...
 
     @property
+    def dtype(self) -> str:
+        """The number format it computes in: "float32", "bfloat16" or "float16"."""
+        ...
+
+    @property
     def batch_tokens(self) -> int:
-        """Padded tokens of one pass that this engine does fastest."""
+        """Tokens of one pass that this engine does fastest, padding included if it pads."""
+        ...
+
+    @property
+    def pads(self) -> bool:
+        """Whether every text of a batch costs as much as the longest."""
         ...
 
     @property

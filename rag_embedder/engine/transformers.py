@@ -13,7 +13,9 @@ from torch import Tensor
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from rag_embedder.errors import ConfigError, ModelLoadError, UntrustedModelError, VectorError
+from rag_embedder.engine.one_batch import vectors_of_batch
+from rag_embedder.engine.precision import check_exact, dtype_named, name_of
+from rag_embedder.errors import ConfigError, ModelLoadError, UntrustedModelError
 from rag_embedder.model_folder import merge_delta
 from rag_embedder.pooling import POOLINGS
 from rag_embedder.types import Vectors
@@ -24,8 +26,6 @@ _LOADING = threading.Lock()
 # OpenMP's threads do not survive fork(), and a forward pass in the child would wait for them for ever.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class TransformersEngine:
@@ -69,13 +69,12 @@ class TransformersEngine:
             ConfigError: for a device or dtype that is not there.
         """
         target = resolve_device(device)
-        if dtype not in _DTYPES:
-            raise ConfigError(f"unknown dtype {dtype!r}; expected one of: {', '.join(_DTYPES)}.")
+        chosen = dtype_named(dtype)
         with _LOADING:
             model = _load_model(folder, allow_pickle=allow_pickle)
         if delta is not None:
             merge_delta(delta, float32_weights(model))
-        return cls(model, pooling=pooling, normalize=normalize, device=target, dtype=_DTYPES[dtype])
+        return cls(model, pooling=pooling, normalize=normalize, device=target, dtype=chosen)
 
     @property
     def dim(self) -> int:
@@ -93,9 +92,19 @@ class TransformersEngine:
         return str(self._device)
 
     @property
+    def dtype(self) -> str:
+        """The number format it computes in: "float32", "bfloat16" or "float16"."""
+        return name_of(self.model.dtype)
+
+    @property
     def batch_tokens(self) -> int:
         """A GPU wants large batches; on a CPU small ones stay in the caches (benchmarks/encode_throughput.py)."""
         return 1024 if self._device.type == "cpu" else 32_768
+
+    @property
+    def pads(self) -> bool:
+        """A batch costs as many tokens as if all its texts were as long as the longest."""
+        return True
 
     @property
     def vocabulary_size(self) -> int:
@@ -108,11 +117,7 @@ class TransformersEngine:
 
     def check_can_save(self) -> None:
         """Raise ConfigError unless the weights are held exactly, in float32."""
-        if self.model.dtype != torch.float32:
-            raise ConfigError(
-                f"save: the weights are held as {self.model.dtype}, which has lost digits; expected float32. "
-                "Load the model with dtype='float32' and save that. Nothing was written."
-            )
+        check_exact(self.model.dtype)
 
     def write_weights(self, path: Path) -> None:
         """Write all tensors to one safetensors file."""
@@ -125,20 +130,7 @@ class TransformersEngine:
         Raises:
             VectorError: if the model answers NaN or infinity.
         """
-        try:
-            vectors = self._forward(token_ids)
-        except torch.cuda.OutOfMemoryError:
-            if len(token_ids) == 1:
-                raise
-            torch.cuda.empty_cache()
-            half = len(token_ids) // 2
-            return np.concatenate([self.encode(token_ids[:half]), self.encode(token_ids[half:])])
-        if not np.isfinite(vectors).all():
-            raise VectorError(
-                f"the model gave NaN or infinity (dtype {self.model.dtype}); expected finite vectors. "
-                "Load it with dtype='float32' or 'bfloat16'."
-            )
-        return vectors
+        return vectors_of_batch(self._forward, token_ids, dtype=self.model.dtype)
 
     @torch.inference_mode()
     def _forward(self, token_ids: Sequence[list[int]]) -> Vectors:

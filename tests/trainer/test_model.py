@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from rag_embedder import Embedder
+from rag_embedder.engine.packing import Packing
 from rag_embedder.errors import ConfigError
 from tests import tiny_models
 from trainer.model import TrainableEncoder
-from trainer.packed_attention import Packing, packed_attention
+from trainer.packed_attention import packed_attention
 from trainer.token_batches import padded_batches, unpadded_batches
 
 TEXTS = ["the river", "a green house by the water", "rain", "the capital of norway is oslo and it rains there", "rain"]

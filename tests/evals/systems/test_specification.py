@@ -1,11 +1,14 @@
 """What is written on the command line becomes the system that is meant."""
 
+import numpy as np
 import pytest
+import torch
 
 from evals.systems import WITHOUT_ENCODER
 from evals.systems.presets import PRESETS
 from evals.systems.specification import open_system, open_systems
 from evals.vector_cache import VectorCache
+from rag_embedder.engine import packed
 from rag_embedder.errors import ConfigError, ModelLoadError
 from rag_embedder.scenario import SCENARIO_NAMES
 
@@ -32,6 +35,48 @@ def test_options_change_what_is_encoded(tiny_folder):
     assert raw.describe()["score"] == "inner product"
 
 
+def test_another_engine_or_number_format_is_another_system(tiny_folder):
+    plain = open_system(str(tiny_folder))
+    others = [
+        open_system(f"{tiny_folder}?{options}")
+        for options in ("engine=packed", "engine=packed&dtype=bfloat16", "dtype=bfloat16")
+    ]
+    assert len({system.fingerprint for system in [plain, *others]}) == 4
+    assert open_system(f"{tiny_folder}?engine=transformers&dtype=float32").fingerprint == plain.fingerprint
+    assert "engine" not in plain.describe()
+    assert others[1].describe() | {"engine": "packed", "dtype": "bfloat16"} == others[1].describe()
+
+
+def test_auto_is_the_number_format_that_it_chose(tiny_folder, monkeypatch):
+    for chosen in ("float32", "bfloat16"):
+        monkeypatch.setattr(packed, "fastest_dtype", lambda device, found=chosen: getattr(torch, found))
+        automatic = open_system(f"{tiny_folder}?engine=packed&dtype=auto")
+        assert automatic.fingerprint == open_system(f"{tiny_folder}?engine=packed&dtype={chosen}").fingerprint
+        assert automatic.describe()["dtype"] == chosen
+
+
+def test_cached_vectors_of_engines_do_not_mix(tiny_folder, tmp_path):
+    cache = VectorCache(tmp_path)
+    texts = ["rain in oslo", "a dog and a cat play in the house"]
+    rows = {}
+    for options in ("", "?engine=packed&dtype=bfloat16", "?engine=packed"):
+        encoder = open_system(f"{tiny_folder}{options}")._encoder
+        for role, encode in (("query", encoder.encode_queries), ("document", encoder.encode_documents)):
+            rows[options, role] = cache.encode(encoder, texts, scenario="qa", role=role)
+            np.testing.assert_allclose(rows[options, role], encode(texts, "qa"), atol=1e-6)
+    assert len(list(tmp_path.iterdir())) == 6
+    difference = abs(rows["", "query"] - rows["?engine=packed&dtype=bfloat16", "query"]).max()
+    assert 1e-5 < difference < 0.02
+
+
+def test_a_query_that_does_not_fit_is_known_with_another_engine_too(tiny_folder):
+    encoder = open_system(f"{tiny_folder}?engine=packed")._encoder
+    plain = open_system(str(tiny_folder))._encoder
+    assert encoder.preview("rain " * 200, "qa", "query") == plain.preview("rain " * 200, "qa", "query")
+    assert encoder.token_offsets("rain in oslo") == plain.token_offsets("rain in oslo") == [(0, 4), (5, 7), (8, 12)]
+    assert (encoder.name, encoder.dim, encoder.max_length) == (plain.name, plain.dim, plain.max_length)
+
+
 def test_a_label_names_the_system_and_does_not_change_it(tiny_folder):
     labelled = open_system(f"mine={tiny_folder}?pooling=mean")
     assert labelled.name == "mine"
@@ -50,6 +95,9 @@ def test_hybrid_wraps_any_system(tiny_folder):
         ("?pooling=max", "unknown pooling 'max'"),
         ("?normalize=no", "normalize: got 'no'; expected true or false"),
         ("?library=onnx", "unknown library 'onnx'"),
+        ("?engine=fast", "unknown engine 'fast'; expected one of: transformers, packed"),
+        ("?engine=packed&dtype=int8", "unknown dtype 'int8'; expected one of: auto"),
+        ("?library=sentence-transformers&engine=packed", "engine=packed, dtype=float32: .*expected neither"),
         ("?instructions=bge", "unknown instruction set 'bge'"),
     ],
 )
