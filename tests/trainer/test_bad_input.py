@@ -195,12 +195,12 @@ def test_weights_that_diverged_before_an_evaluation_end_with_1(program, folder):
 
 
 def test_a_scenario_that_the_base_does_not_have_is_refused(folder, capsys, monkeypatch):
-    Embedder.load(folder / "base", instructions=[Scenario("code")], device="cpu").save(folder / "coder")
-    recipe = (folder / "recipe.toml").read_text().replace(f"{folder}/base", f"{folder}/coder")
+    Embedder.load(folder / "base", instructions=[Scenario("code")], device="cpu").save(folder / "own")
+    recipe = (folder / "recipe.toml").read_text().replace(f"{folder}/base", f"{folder}/own")
     (folder / "recipe.toml").write_text(recipe)
     monkeypatch.setattr(sys, "argv", ["fit", str(folder / "recipe.toml")])
     with pytest.raises(SystemExit) as stopped:
         fit.main()
     assert stopped.value.code == 2
-    assert "data.qa.scenario is 'qa', but coder has code; set model.instructions" in capsys.readouterr().err
+    assert "data.qa.scenario is 'qa', but base has code; set model.instructions" in capsys.readouterr().err
     assert not (folder / "out").exists()
