@@ -27,6 +27,7 @@ from trainer.loop import BEST, CHECKPOINTS
 from trainer.model import TrainableEncoder
 from trainer.model_card import Licences, model_card
 from trainer.recipe import load_recipe
+from trainer.settings import Recipe
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -38,6 +39,7 @@ def export(
     name: Annotated[str | None, typer.Option(help="What the model is called; default: the folder's name.")] = None,
     model_license: Annotated[str, typer.Option("--license", help="Of the exported weights.")] = "not stated",
     data_license: Annotated[list[str] | None, typer.Option(help="NAME=LICENCE of a data set; repeat.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Tokens it reads; default: as in training.")] = None,
     delta: Annotated[bool, typer.Option("--delta", help="Only what changed of the public base, quantised.")] = False,
     bits: Annotated[int | None, typer.Option(help="Of a difference, 8 or 4; default 8. With --delta.")] = None,
 ) -> None:
@@ -45,7 +47,9 @@ def export(
     licences = Licences(model=model_license, data=_pairs(data_license or ()))
     if bits is not None and not delta:
         raise ConfigError("--bits is for --delta; expected both or none: a whole model is written in float32.")
-    export_checkpoint(checkpoint, out, name=name, licences=licences, delta_bits=(bits or 8) if delta else None)
+    export_checkpoint(
+        checkpoint, out, name=name, licences=licences, max_length=max_length, delta_bits=(bits or 8) if delta else None
+    )
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     typer.echo(f"wrote {out} ({size / 1e6:.1f} MB); load it with Embedder.load({str(out)!r})")
 
@@ -56,11 +60,13 @@ def export_checkpoint(
     *,
     name: str | None = None,
     licences: Licences | None = None,
+    max_length: int | None = None,
     delta_bits: int | None = None,
 ) -> Path:
     """Write the model folder and its README.md; returns `out`.
 
-    With a moving average of the weights, that is what is exported. With `delta_bits`, 8 or 4, a delta folder is
+    With a moving average of the weights, that is what is exported. `max_length` is how many tokens the model reads
+    from now on, if not as many as in training. With `delta_bits`, 8 or 4, a delta folder is
     written, which rag_embedder merges into the base when it loads it.
 
     Raises:
@@ -74,13 +80,13 @@ def export_checkpoint(
     run = chosen.parent.parent
     recipe = load_recipe(run / RECIPE)
     state = load(chosen)
-    encoder = load_encoder(recipe, device="cpu")
+    model = recipe.model if max_length is None else replace(recipe.model, max_length=max_length)
+    encoder = load_encoder(replace(recipe, model=model), device="cpu")
     _put_weights(encoder, state, chosen)
     settings = replace(
         encoder.settings,
         name=name or out.name,
-        training_state=f"fitted from {encoder.settings.name} for {state['step']} steps on "
-        f"{', '.join(settings.name for settings in recipe.data)}",
+        training_state=f"fitted from {encoder.settings.name} for {state['step']} steps on {_names(recipe)}",
     )
     card = model_card(
         run,
@@ -140,6 +146,12 @@ def _choose(path: Path) -> Path:
             f"{path.absolute()} holds no checkpoint; expected a run's folder (a recipe's train.out) or a step-* folder."
         )
     return found[-1]
+
+
+def _names(recipe: Recipe) -> str:
+    """The data sets, as long as one can read them in a line."""
+    names = [settings.name for settings in recipe.data]
+    return ", ".join(names) if len(names) <= 4 else f"{len(names)} data sets"
 
 
 def _put_weights(encoder: TrainableEncoder, state: Mapping[str, Any], path: Path) -> None:

@@ -55,6 +55,15 @@ def test_card_says_data_licences_metrics_and_limits(tmp_path):
     assert "batch_size = 4" in card
 
 
+def test_a_model_can_read_more_than_it_was_trained_on(tmp_path):
+    fit_recipe(make_recipe(tmp_path, steps=2), show_progress=False)
+    exported = export_checkpoint(tmp_path / "out", tmp_path / "exported", max_length=100)
+    assert Embedder.load(exported).max_length == 100
+    assert "At most 100 tokens" in (exported / "README.md").read_text()
+    with pytest.raises(ConfigError, match=r"model\.max_length: got 999"):
+        export_checkpoint(tmp_path / "out", tmp_path / "longer", max_length=999)
+
+
 def test_bad_requests_are_refused(tmp_path):
     with pytest.raises(InputError, match="holds no checkpoint"):
         export_checkpoint(tmp_path, tmp_path / "exported")
