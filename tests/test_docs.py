@@ -22,7 +22,7 @@ def test_readme_snippets_run_and_print_what_they_say(minilm, tmp_path, monkeypat
         exec(compile(block, f"README.md block {number}", "exec"), namespace)
         printed.append(capsys.readouterr().out)
     encoder, knowledge, conversation, memory, demonstrations, tools, asynchronous, langchain, llama_index = printed
-    assert "Transform this user request for fetching helpful tool descriptions: book a flight" in encoder
+    assert "]]\nbook a flight\n" in encoder
     assert re.search(r"1 0\.\d+ oslo Oslo is the capital of Norway\.", knowledge)
     assert conversation == "oslo\n"
     assert "user: I am allergic to hazelnuts.\nassistant: Noted, no hazelnuts." in memory

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rag_embedder import Embedder
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = ("langchain", "llama-index", "replacing")
@@ -35,17 +37,20 @@ def run_page(page, capsys):
 
 @pytest.fixture
 def as_a_reader(minilm, tmp_path, monkeypatch):
-    """In an empty folder; the model is loaded once for all tests."""
+    """In an empty folder; the default is loaded once for all tests."""
+    load = Embedder.load
+
+    def shared(path=None, **options):
+        return load(path, **options) if options.get("instructions") else minilm
+
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("rag_embedder.encoder.Embedder.load", lambda *_, **__: minilm)
+    monkeypatch.setattr("rag_embedder.encoder.Embedder.load", shared)
 
 
 def test_the_langchain_page_runs_and_prints_what_it_says(as_a_reader, capsys):
     printed = run_page("langchain", capsys)
     assert printed["Embeddings"] == (
-        "Oslo is the capital of Norway.\n"
-        "Represent this query for retrieving relevant documents: Which city governs Norway?\n"
-        "2 vectors of one text: one for each role\n"
+        "Oslo is the capital of Norway.\nWhich city governs Norway?\n2 vectors of one text: one for each role\n"
     )
     oslo, bread, tool = printed["Retriever"].splitlines()
     assert re.fullmatch(r"oslo 0\.\d+", oslo)
@@ -76,9 +81,7 @@ def test_the_llama_index_page_runs_and_prints_what_it_says(as_a_reader, monkeypa
 
     monkeypatch.setattr(Settings, "_embed_model", None)  # the page sets one
     printed = run_page("llama-index", capsys)
-    assert printed["Embed model"] == (
-        "oslo\nRepresent this query for retrieving relevant documents: Which city governs Norway?\nTrue\n"
-    )
+    assert printed["Embed model"] == ("oslo\nWhich city governs Norway?\nTrue\n")
     assert printed["Ingestion"] == "1 new; 0 the second time\n"
     assert re.match(
         r"index: node '\w+', encoded again, is similar to what is stored by 0\.\d+", printed["A persisted index"]
@@ -102,9 +105,7 @@ def test_the_llama_index_page_runs_and_prints_what_it_says(as_a_reader, monkeypa
 @pytest.mark.filterwarnings("ignore:.*was deleted before being closed:ResourceWarning")  # by `Memory`
 def test_what_the_page_on_replacing_puts_in_the_place_of_others_runs(as_a_reader, capsys):
     printed = run_page("replacing", capsys)
-    assert printed["HuggingFaceEmbeddings"] == (
-        "384 Represent this query for retrieving relevant documents: What is in the contract?\n"
-    )
+    assert printed["HuggingFaceEmbeddings"] == ("384 What is in the contract?\n")
     assert printed["CacheBackedEmbeddings"] == "True 2\n"
     assert printed["SemanticSimilarityExampleSelector"] == "['The soup was cold.', 'A warm and funny film.']\n"
     assert printed["LLMToolSelectorMiddleware"] == "['forecast', 'ask_human']\n"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rag_embedder import Embedder, Scenario
+from rag_embedder.model_source import BASE_HUB_ID, base_folder
 from tests.tiny_models import ARCHITECTURES, change_json, make_sentence_transformer, write_json, write_plain
 
 sentence_transformers = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
@@ -133,11 +134,18 @@ def test_scenarios_survive_a_round_trip_through_sentence_transformers(plain, tmp
     np.testing.assert_allclose(again.encode_queries(TEXTS, "law"), embedder.encode_queries(TEXTS, "law"), atol=1e-6)
 
 
-def test_the_default_equals_sentence_transformers_on_the_same_weights(minilm):
-    from rag_embedder.model_source import base_folder
+def test_the_default_equals_sentence_transformers_on_the_same_weights(minilm, tmp_path):
+    minilm.save(tmp_path / "whole")
+    check_equal(minilm, reference(tmp_path / "whole"))
 
+
+def test_the_base_equals_sentence_transformers_on_the_same_weights():
+    check_equal(Embedder.load(BASE_HUB_ID, device="cpu", instructions="llm-embedder"), reference(base_folder()))
+
+
+def check_equal(embedder, model):
     texts = ["What is the weather in Oslo?", "Paris is the capital of France.", "x"]
-    model = reference(base_folder())
-    for role, vectors in (("query", minilm.encode_queries(texts)), ("document", minilm.encode_documents(texts))):
-        expected = model.encode(texts, prompt=minilm.scenarios["qa"].instruction(role), normalize_embeddings=True)
-        np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    encoders = {"query": embedder.encode_queries, "document": embedder.encode_documents}
+    for role, encode in encoders.items():
+        expected = model.encode(texts, prompt=embedder.scenarios["qa"].instruction(role), normalize_embeddings=True)
+        np.testing.assert_allclose(encode(texts), expected, atol=1e-5)

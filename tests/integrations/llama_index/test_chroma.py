@@ -110,10 +110,13 @@ def test_llama_indexs_own_filters_work(folder, embedding):
     assert [hit[0] for hit in hits(index, QUERIES[1], filters=short)] == ["oslo"]
 
 
-def test_the_check_tells_another_model_scenario_and_length_from_the_right_one(folder, embedding, embedder):
-    index = build(folder, embedding)
-    embedding.check_index(index)
-    for other in (RagEmbedding(device="cpu", instructions="none"), RagEmbedding(device="cpu", scenario="tool")):
+def test_the_check_tells_another_model_scenario_and_length_from_the_right_one(folder, embedder):
+    def instructed(scenario):
+        return RagEmbedding(device="cpu", instructions="llm-embedder", scenario=scenario)
+
+    index = build(folder, instructed("qa"))
+    instructed("qa").check_index(index)
+    for other in (RagEmbedding(device="cpu"), instructed("tool")):
         with pytest.raises(ModelMismatchError, match="not 1"):
             other.check_index(index)
     with pytest.raises(ModelMismatchError, match="length 32"):

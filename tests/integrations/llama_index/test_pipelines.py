@@ -132,13 +132,14 @@ def test_an_empty_index_passes_the_check(embedding):
     embedding.check_index(VectorStoreIndex([], embed_model=embedding))
 
 
-def test_the_check_tells_instructions_apart_with_a_real_model(minilm):
+def test_the_check_tells_instructions_apart_with_a_real_model():
+    instructed = Embedder.load(device="cpu", instructions="llm-embedder")
     plain = Embedder.load(device="cpu", instructions="none")
     texts = [TextNode(text=text) for text in ("Oslo is the capital of Norway.", "Bread is baked of flour. " * 40)]
     for text in texts:
-        index = VectorStoreIndex([text], embed_model=RagEmbedding(embedder=minilm))
-        RagEmbedding(embedder=minilm).check_index(index)
-        for other in (RagEmbedding(embedder=plain), RagEmbedding(embedder=minilm, scenario="lrlm")):
+        index = VectorStoreIndex([text], embed_model=RagEmbedding(embedder=instructed))
+        RagEmbedding(embedder=instructed).check_index(index)
+        for other in (RagEmbedding(embedder=plain), RagEmbedding(embedder=instructed, scenario="lrlm")):
             with pytest.raises(ModelMismatchError):
                 other.check_index(index)
 
