@@ -128,11 +128,7 @@ class Embedder:
                 raise unknown_name("pooling", pooling, list(POOLING_NAMES))
             settings = replace(settings, pooling=pooling)
         # Our own folders know their name; elsewhere it is the hub id or the folder's.
-        settings = replace(
-            settings,
-            name=settings.name if settings.name != source.files.name else source.name,
-            training_state=source.training_state or settings.training_state,
-        )
+        settings = replace(settings, name=settings.name if settings.name != source.files.name else source.name)
         check_weights(source.files, allow_pickle=allow_pickle)
         tokenizer = TextTokenizer.from_folder(
             source.files, max_length=settings.max_length, lower_case=settings.lower_case

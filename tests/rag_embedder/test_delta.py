@@ -105,11 +105,6 @@ def test_the_shipped_delta_is_the_default_and_the_base_stays_the_base(monkeypatc
     assert all(scenario.query_instruction == "" for scenario in plain.scenarios.values())
 
 
-def test_without_a_shipped_delta_the_default_says_that_it_is_untrained(monkeypatch, base, tmp_path):
-    monkeypatch.setattr(model_source, "SHIPPED", tmp_path / "nowhere")
-    assert "untrained" in repr(Embedder.load(device="cpu"))
-
-
 def test_a_shipped_delta_that_lost_a_file_is_not_replaced_by_the_base(monkeypatch, delta):
     monkeypatch.setattr(model_source, "SHIPPED", delta)
     (delta / "delta.json").unlink()

@@ -312,14 +312,6 @@ class TestScenarios:
 
 
 class TestDefault:
-    def test_without_a_trained_one_it_is_minilm_with_the_instructions_of_llm_embedder(self, monkeypatch, tmp_path):
-        monkeypatch.setattr("rag_embedder.model_source.SHIPPED", tmp_path / "none")
-        minilm = Embedder.load(device="cpu")
-        assert (minilm.name, minilm.dim, minilm.max_length) == ("all-MiniLM-L6-v2", 384, 256)
-        assert dict(minilm.scenarios) == INSTRUCTION_SETS["llm-embedder"]
-        assert "untrained" in minilm.training_state
-        assert "untrained" in repr(minilm)
-
     def test_it_finds_the_related_text(self, minilm):
         query = minilm.encode_queries(["what is the capital of france?"])
         documents = minilm.encode_documents(["Rain falls in Bergen.", "Paris is where France is governed from."])

@@ -8,7 +8,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from rag_embedder import model_source
 from rag_embedder.errors import ModelLoadError
-from rag_embedder.model_source import BASE_HUB_ID, BASE_SHA256, base_folder, locate
+from rag_embedder.model_source import BASE_HUB_ID, BASE_SHA256, SHIPPED, base_folder, locate
 from tests.tiny_deltas import make_base, make_delta
 
 
@@ -115,24 +115,24 @@ def test_a_file_is_refused(tmp_path):
         locate(tmp_path / "model.safetensors")
 
 
-@pytest.fixture
-def no_shipped_delta(monkeypatch, tmp_path):
-    monkeypatch.setattr(model_source, "SHIPPED", tmp_path / "nowhere")
-
-
-def test_the_default_is_the_installed_package_with_the_instructions_of_llm_embedder(hub, no_shipped_delta):
+def test_the_default_is_what_ships_over_the_installed_base(hub):
     source = locate(None)
-    assert source.folder == base_folder()
-    assert (source.name, source.instructions) == ("all-MiniLM-L6-v2", "llm-embedder")
-    assert "untrained" in source.training_state
+    assert (source.folder, source.files, source.delta) == (SHIPPED, base_folder(), SHIPPED)
+    assert (source.name, source.instructions) == ("rag-embedder-unified", None)
     assert hub.calls == []
 
 
-def test_the_default_comes_from_the_hub_where_the_package_is_missing(hub, monkeypatch, no_shipped_delta):
+def test_the_base_comes_from_the_hub_where_the_package_is_missing(hub, monkeypatch):
     hub.cached = base_folder()
     monkeypatch.setattr(model_source, "BASE_PACKAGE", "no-such-package")
-    assert locate(None).folder == hub.cached
+    assert locate(None).files == hub.cached
     assert hub.calls[0][0] == BASE_HUB_ID
+
+
+def test_a_default_that_lost_its_files_is_not_replaced_by_its_base(monkeypatch, tmp_path):
+    monkeypatch.setattr(model_source, "SHIPPED", tmp_path / "nowhere")
+    with pytest.raises(ModelLoadError, match="nowhere"):
+        locate(None)
 
 
 def test_a_missing_default_is_answered_with_the_pip_line(hub, monkeypatch):
@@ -165,7 +165,7 @@ def test_a_delta_is_a_folder_over_the_base(hub, tmp_path, monkeypatch):
     folder = make_delta(tmp_path / "delta", base)
     source = locate(folder)
     assert (source.folder, source.files, source.delta) == (folder, base, folder)
-    assert (source.name, source.instructions, source.training_state) == ("tiny-trained", None, None)
+    assert (source.name, source.instructions) == ("tiny-trained", None)
     monkeypatch.setattr(model_source, "SHIPPED", folder)
     assert locate(None) == source
     whole = locate(base)
