@@ -22,11 +22,12 @@ from rag_embedder.model_folder.quantised import LARGEST
 from rag_embedder.model_source import BASE_HUB_ID, BASE_SHA256, base_folder
 from trainer.checkpoint import checkpoints, load
 from trainer.command import run_command
-from trainer.fit import RECIPE, load_encoder
+from trainer.fit import load_encoder
 from trainer.loop import BEST, CHECKPOINTS
 from trainer.model import TrainableEncoder
 from trainer.model_card import Licences, model_card
 from trainer.recipe import load_recipe
+from trainer.run_folder import RECIPE
 from trainer.settings import Recipe
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)

@@ -25,12 +25,12 @@ from trainer.loop import Progress, run_fit
 from trainer.losses.batch_scores import check_unit_rows
 from trainer.model import TrainableEncoder
 from trainer.recipe import load_recipe, recipe_to_toml, save_recipe
+from trainer.run_folder import RECIPE, check_out
 from trainer.runlog import LOG, draw_curves, write_run
 from trainer.settings import Recipe
 from trainer.steps import Stepper, StepResult
 from trainer.training_sets import read_training_sets
 
-RECIPE = "recipe.toml"
 _MAY_CHANGE = ("log_every", "eval_every", "save_every", "keep", "patience")
 """Train settings with which a run may be continued although they are others than at its start."""
 
@@ -57,7 +57,13 @@ def fit_recipe(recipe: Recipe, *, resume: bool = False, show_progress: bool = Tr
     """
     out = Path(recipe.train.out)
     device = _start_processes()
-    check_out(recipe, resume=resume)
+    check_out(
+        out,
+        _fixed_part(recipe),
+        resume=resume,
+        fixed_part=lambda path: _fixed_part(load_recipe(path)),
+        may_change=_MAY_CHANGE,
+    )
     training_sets = read_training_sets(recipe)
     encoder = load_encoder(recipe, device=device)
     check_scenarios(recipe, encoder)
@@ -123,32 +129,6 @@ def check_scenarios(recipe: Recipe, encoder: TrainableEncoder) -> None:
                 f"data.{settings.name}.scenario is {settings.scenario!r}, but {encoder.settings.name} has "
                 f"{', '.join(known)}; set model.instructions, or add a [[scenario]] table of that name."
             )
-
-
-def check_out(recipe: Recipe, *, resume: bool) -> None:
-    """Refuse to write over another run.
-
-    Raises:
-        ConfigError: if `train.out` is not empty, or to be continued and of another recipe.
-    """
-    out = Path(recipe.train.out)
-    is_free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
-    if is_free:
-        return
-    if not resume:
-        raise ConfigError(
-            f"train.out: {out} exists and is not an empty folder; expected a new path. To continue the run in it, add "
-            "--resume. Nothing was written."
-        )
-    if not (out / RECIPE).exists():
-        raise ConfigError(f"train.out: {out} has no {RECIPE}; expected the folder of a run to continue.")
-    before, now = (_fixed_part(each) for each in (load_recipe(out / RECIPE), recipe))
-    if before != now:
-        changed = [line for line in now.splitlines() if line not in before.splitlines()]
-        raise ConfigError(
-            f"--resume: the recipe differs from that of the run in {out} (first: {(changed or ['a line less'])[0]}); "
-            f"expected the same but for {', '.join(_MAY_CHANGE)}. Use {out / RECIPE}, or another train.out."
-        )
 
 
 def check_vectors(stepper: Stepper) -> None:

@@ -16,7 +16,6 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from evals.whole_file import write_text
-from rag_embedder.errors import ConfigError
 from rag_embedder.model_source import locate
 from trainer.command import run_command
 from trainer.language_model.data import PreparedSet, RawSet, prepare, read_raw, texts_of
@@ -26,9 +25,9 @@ from trainer.language_model.recipe import load_recipe, recipe_to_toml
 from trainer.language_model.settings import LanguageModelRecipe
 from trainer.language_model.tokenizer import encoder_tokenizer, learned_tokenizer, open_tokenizer
 from trainer.language_model.training import MODEL, LanguageModelRun, Metrics, StepResult
+from trainer.run_folder import RECIPE, check_out
 from trainer.runlog import draw_curves, write_run
 
-RECIPE = "recipe.toml"
 TOKENIZER = "tokenizer"
 _MAY_CHANGE = ("log_every", "eval_every", "save_every", "keep")
 """Train settings with which a run may be continued although they are others than at its start."""
@@ -55,7 +54,13 @@ def fit_language_model(recipe: LanguageModelRecipe, *, resume: bool = False, sho
         NonFiniteError: if a loss or a gradient is no number.
     """
     out = Path(recipe.train.out)
-    check_out(recipe, resume=resume)
+    check_out(
+        out,
+        _fixed_part(recipe),
+        resume=resume,
+        fixed_part=lambda path: _fixed_part(load_recipe(path)),
+        may_change=_MAY_CHANGE,
+    )
     run = prepare_run(recipe)
     write_text(recipe_to_toml(recipe), out / RECIPE)
     run.tokenizer.save_pretrained(out / TOKENIZER)
@@ -88,31 +93,6 @@ def prepare_run(recipe: LanguageModelRecipe) -> LanguageModelRun:
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return LanguageModelRun(recipe, new_decoder(recipe.model, tokenizer, device=device), tokenizer, sets)
-
-
-def check_out(recipe: LanguageModelRecipe, *, resume: bool) -> None:
-    """Refuse to write over another run.
-
-    Raises:
-        ConfigError: if `train.out` is not empty, or to be continued and of another recipe.
-    """
-    out = Path(recipe.train.out)
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not resume:
-        raise ConfigError(
-            f"train.out: {out} exists and is not an empty folder; expected a new path. To continue the run in it, add "
-            "--resume. Nothing was written."
-        )
-    if not (out / RECIPE).exists():
-        raise ConfigError(f"train.out: {out} has no {RECIPE}; expected the folder of a run to continue.")
-    before, now = (_fixed_part(each) for each in (load_recipe(out / RECIPE), recipe))
-    if before != now:
-        changed = [line for line in now.splitlines() if line not in before.splitlines()]
-        raise ConfigError(
-            f"--resume: the recipe differs from that of the run in {out} (first: {(changed or ['a line less'])[0]}); "
-            f"expected the same but for {', '.join(_MAY_CHANGE)}. Use {out / RECIPE}, or another train.out."
-        )
 
 
 def _fixed_part(recipe: LanguageModelRecipe) -> str:

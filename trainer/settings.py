@@ -12,6 +12,7 @@ from rag_embedder.scenario import INSTRUCTION_SETS, SCENARIO_NAMES, Scenario
 from trainer.groups import NegativeRule, PositiveRule
 from trainer.losses import LossSettings
 from trainer.usable_examples import Requirements
+from trainer.value_checks import above_zero, at_least, check_dims, no_duplicates, not_empty, share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +39,8 @@ class ModelSettings:
 
     def __post_init__(self) -> None:
         if self.max_length is not None:
-            _at_least("model.max_length", self.max_length, 8)
-        _at_least("model.lora_rank", self.lora_rank, 0)
+            at_least("model.max_length", self.max_length, 8)
+        at_least("model.lora_rank", self.lora_rank, 0)
         if self.instructions not in (None, *INSTRUCTION_SETS):
             raise unknown_name("model.instructions:", self.instructions, list(INSTRUCTION_SETS))
 
@@ -81,17 +82,17 @@ class TrainSettings:
     log_every: int = 10
 
     def __post_init__(self) -> None:
-        _not_empty("train.out", self.out)
+        not_empty("train.out", self.out)
         for name, low in (("steps", 1), ("batch_size", 1), ("group_size", 2), ("keep", 1), ("log_every", 1)):
-            _at_least(f"train.{name}", getattr(self, name), low)
+            at_least(f"train.{name}", getattr(self, name), low)
         for name in ("seed", "gradient_cache_chunk", "eval_every", "patience", "save_every"):
-            _at_least(f"train.{name}", getattr(self, name), 0)
-        _above_zero("train.learning_rate", self.learning_rate)
+            at_least(f"train.{name}", getattr(self, name), 0)
+        above_zero("train.learning_rate", self.learning_rate)
         for name in ("weight_decay", "clip"):
-            _at_least(f"train.{name}", getattr(self, name), 0)
+            at_least(f"train.{name}", getattr(self, name), 0)
         for name in ("warmup", "ema"):
-            _share("train." + name, getattr(self, name))
-        _check_dims(self.matryoshka_dims)
+            share("train." + name, getattr(self, name))
+        check_dims(self.matryoshka_dims)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,16 +130,16 @@ class DataSettings:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name):
             raise ConfigError(f"data.name is {self.name!r}; expected letters, digits, '_' or '-'.")
         key = f"data.{self.name}"
-        _not_empty(f"{key}.path", self.path)
+        not_empty(f"{key}.path", self.path)
         if self.dev is not None:
-            _not_empty(f"{key}.dev", self.dev)
-        _above_zero(f"{key}.weight", self.weight)
+            not_empty(f"{key}.dev", self.dev)
+        above_zero(f"{key}.weight", self.weight)
         for name in ("min_reward", "reward_margin"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise ConfigError(f"{key}.{name} is {value}; expected a finite number.")
         if self.max_examples is not None:
-            _at_least(f"{key}.max_examples", self.max_examples, 1)
+            at_least(f"{key}.max_examples", self.max_examples, 1)
         try:
             self.loss_settings  # noqa: B018  (it checks its own values)
         except ConfigError as error:
@@ -188,8 +189,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.data:
             raise ConfigError("data is empty; expected one [[data]] table per data set.")
-        _no_duplicates("data", [settings.name for settings in self.data])
-        _no_duplicates("scenario", [scenario.name for scenario in self.scenario])
+        no_duplicates("data", [settings.name for settings in self.data])
+        no_duplicates("scenario", [scenario.name for scenario in self.scenario])
         for settings in self.data:
             if settings.scenario not in self.scenario_names:
                 raise unknown_name(
@@ -210,34 +211,3 @@ class Recipe:
     def scenario_names(self) -> list[str]:
         """What data sets may name: the six scenarios, then those of the recipe."""
         return [*dict.fromkeys([*SCENARIO_NAMES, *(scenario.name for scenario in self.scenario)])]
-
-
-def _at_least(key: str, value: float, low: float) -> None:
-    if not value >= low or math.isinf(value):
-        raise ConfigError(f"{key} is {value}; expected {low} or more.")
-
-
-def _above_zero(key: str, value: float) -> None:
-    if not (value > 0 and math.isfinite(value)):
-        raise ConfigError(f"{key} is {value}; expected a number above 0.")
-
-
-def _share(key: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise ConfigError(f"{key} is {value}; expected a share from 0 to below 1.")
-
-
-def _not_empty(key: str, value: str) -> None:
-    if not value:
-        raise ConfigError(f"{key} is empty; expected a path.")
-
-
-def _check_dims(dims: tuple[int, ...]) -> None:
-    if any(dim < 1 for dim in dims) or list(dims) != sorted(set(dims)):
-        raise ConfigError(f"train.matryoshka_dims is {list(dims)}; expected rising numbers of 1 or more, such as [64].")
-
-
-def _no_duplicates(key: str, names: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigError(f"{key}.name {twice[0]!r} occurs twice; expected another name for each [[{key}]] table.")

@@ -9,6 +9,7 @@ from typing import Literal
 from rag_embedder.errors import ConfigError
 from rag_embedder.registry import unknown_name
 from rag_embedder.scenario import SCENARIO_NAMES
+from trainer.value_checks import above_zero, at_least, no_duplicates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class DecoderSettings:
 
     def __post_init__(self) -> None:
         for name, low in (("layers", 1), ("heads", 1), ("vocabulary_size", 258), ("max_length", 8)):
-            _at_least(f"model.{name}", getattr(self, name), low)
+            at_least(f"model.{name}", getattr(self, name), low)
         if self.width < 1 or self.width % (2 * self.heads):
             raise ConfigError(
                 f"model.width is {self.width}; expected a multiple of 2 x model.heads = {2 * self.heads}."
@@ -70,10 +71,10 @@ class LanguageModelTrainSettings:
         if not self.out:
             raise ConfigError("train.out is empty; expected a path.")
         for name in ("steps", "tokens_per_step", "keep", "log_every"):
-            _at_least(f"train.{name}", getattr(self, name), 1)
+            at_least(f"train.{name}", getattr(self, name), 1)
         for name in ("weight_decay", "clip", "seed", "eval_every", "save_every"):
-            _at_least(f"train.{name}", getattr(self, name), 0)
-        _above_zero("train.learning_rate", self.learning_rate)
+            at_least(f"train.{name}", getattr(self, name), 0)
+        above_zero("train.learning_rate", self.learning_rate)
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"train.warmup is {self.warmup}; expected a share from 0 to below 1.")
 
@@ -105,10 +106,10 @@ class TextDataSettings:
         key = f"data.{self.name}"
         if not self.path:
             raise ConfigError(f"{key}.path is empty; expected a path.")
-        _above_zero(f"{key}.weight", self.weight)
-        _at_least(f"{key}.held_out", self.held_out, 0)
-        _above_zero(f"{key}.output_weight", self.output_weight)
-        _at_least(f"{key}.context_weight", self.context_weight, 0)
+        above_zero(f"{key}.weight", self.weight)
+        at_least(f"{key}.held_out", self.held_out, 0)
+        above_zero(f"{key}.output_weight", self.output_weight)
+        at_least(f"{key}.context_weight", self.context_weight, 0)
         if self.kind == "examples" and self.scenario is None:
             raise ConfigError(f"{key}.scenario is missing; expected one of: {', '.join(SCENARIO_NAMES)}.")
         if self.kind == "text" and self.scenario is not None:
@@ -134,21 +135,9 @@ class LanguageModelRecipe:
         names = [settings.name for settings in self.data]
         if not names:
             raise ConfigError("data is empty; expected one [[data]] table per data set.")
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ConfigError(f"data.name {twice[0]!r} occurs twice; expected another name for each [[data]] table.")
+        no_duplicates("data", names)
 
     @property
     def rows_per_step(self) -> int:
         """Rows of `max_length` tokens that one step reads."""
         return math.ceil(self.train.tokens_per_step / self.model.max_length)
-
-
-def _at_least(key: str, value: float, low: float) -> None:
-    if not value >= low or math.isinf(value):
-        raise ConfigError(f"{key} is {value}; expected {low} or more.")
-
-
-def _above_zero(key: str, value: float) -> None:
-    if not (value > 0 and math.isfinite(value)):
-        raise ConfigError(f"{key} is {value}; expected a number above 0.")
