@@ -105,7 +105,7 @@ def _tokenizer(recipe: LanguageModelRecipe, sets: Sequence[RawSet]) -> PreTraine
     if before.exists():
         return open_tokenizer(before)
     if model.init == "encoder":
-        return encoder_tokenizer(locate(model.base).folder, max_length=model.max_length)
+        return encoder_tokenizer(locate(model.base).files, max_length=model.max_length)
     texts = (text for each in sets for text in texts_of(each))
     return learned_tokenizer(texts, vocabulary_size=model.vocabulary_size, max_length=model.max_length)
 

@@ -17,7 +17,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from rag_embedder.engine.transformers import float32_weights
 from rag_embedder.errors import ConfigError, ModelLoadError
+from rag_embedder.model_folder import merge_delta
 from rag_embedder.model_source import locate
 from trainer.language_model.causal_attention import CAUSAL
 from trainer.language_model.documents import start_and_end
@@ -120,7 +122,8 @@ def _from_scratch(settings: DecoderSettings, tokenizer: PreTrainedTokenizerFast)
 
 def _from_encoder(settings: DecoderSettings) -> BertLMHeadModel:
     """A BERT as decoder. Its head, which sentence encoders are published without, begins at random but for the tie."""
-    folder = locate(settings.base).folder
+    source = locate(settings.base)
+    folder = source.files
     config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     if not isinstance(config, BertConfig):
         raise ModelLoadError(f"model.base: {folder} is of type {config.model_type}; expected a BERT encoder.")
@@ -146,4 +149,6 @@ def _from_encoder(settings: DecoderSettings) -> BertLMHeadModel:
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("cls."))
     if missing:
         raise ModelLoadError(f"weights in {folder}: {len(missing)} tensors are missing (first: {missing[0]}).")
+    if source.delta is not None:
+        merge_delta(source.delta, float32_weights(model.bert))
     return model

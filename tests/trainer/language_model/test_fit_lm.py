@@ -4,14 +4,17 @@ import json
 import math
 import sys
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evals.language_model import Continuation
 from evals.language_model.local import LocalLanguageModel
+from rag_embedder.engine.transformers import TransformersEngine
 from rag_embedder.errors import ConfigError, InputError
 from tests import tiny_models
+from tests.tiny_deltas import DENSE, make_base, make_delta
 from tests.trainer.language_model.lm_cases import make_recipe
 from trainer.errors import NonFiniteError
 from trainer.fit_lm import fit_language_model, main, prepare_run
@@ -86,6 +89,16 @@ def test_the_folder_scores_as_a_plain_loop_does(tmp_path, init):
         weights = torch.zeros(ids.shape)
         weights[0, 1 + len(context) :] = 1.0
         assert -run.decoder.losses(ids, weights)[0].item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_decoder_can_start_from_a_delta(tmp_path, monkeypatch):
+    public = make_base(tmp_path / "public", monkeypatch)
+    delta = make_delta(tmp_path / "delta", public)
+    run = prepare_run(make_recipe(tmp_path, model={"init": "encoder", "base": str(delta)}, steps=1))
+    weights = dict(run.decoder.model.named_parameters())
+    found = weights[f"bert.{DENSE}"].detach().numpy()
+    expected = dict(TransformersEngine.load(public, delta=delta, pooling="mean", device="cpu").model.named_parameters())
+    np.testing.assert_array_equal(found, expected[DENSE].detach().numpy())
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
