@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 from rag_embedder import Embedder
 from rag_embedder.errors import ConfigError
 from rag_embedder.model_source import BASE_HUB_ID
+from tests.cosine_change import cosine_change
 from tests.tiny_deltas import make_base, make_delta, sha256_of
 from tests.trainer.fit_cases import make_recipe
-from trainer.cosine_change import cosine_change
 from trainer.export import app, export_checkpoint
 from trainer.fit import fit_recipe
 from trainer.model import TrainableEncoder

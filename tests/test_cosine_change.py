@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rag_embedder.errors import InputError
-from trainer.cosine_change import cosine_change
+from tests.cosine_change import cosine_change
 
 
 def test_a_change_of_cosines_is_over_pairs():
