@@ -16,8 +16,8 @@ _CHUNK = 512
 _DEPTH = 10
 
 
-def evaluate_dev(encoder: TrainableEncoder, training_sets: Mapping[str, TrainingSet]) -> dict[str, float]:
-    """nDCG@10 by data set; only those with a dev split.
+def evaluate_dev(encoder: TrainableEncoder, training_sets: Mapping[str, TrainingSet]) -> dict[str, Mapping[str, float]]:
+    """nDCG@10 of every query, by data set; only sets with a dev split.
 
     Where ids name documents in the whole split, every query searches the candidates of all examples. Where they are
     counted per example, as turns of a dialogue are, it searches its own.
@@ -32,15 +32,15 @@ def evaluate_dev(encoder: TrainableEncoder, training_sets: Mapping[str, Training
     }
 
 
-def mean_by_scenario(values: Mapping[str, float], training_sets: Mapping[str, TrainingSet]) -> dict[str, float]:
-    """The mean over the data sets of each scenario, from the values of `evaluate_dev`."""
+def mean_by_scenario(means: Mapping[str, float], training_sets: Mapping[str, TrainingSet]) -> dict[str, float]:
+    """The mean over the data sets of each scenario, from the mean of each."""
     by_scenario: dict[str, list[float]] = {}
-    for name, value in values.items():
+    for name, value in means.items():
         by_scenario.setdefault(training_sets[name].settings.scenario, []).append(value)
     return {scenario: fmean(found) for scenario, found in by_scenario.items()}
 
 
-def _measure(encoder: TrainableEncoder, examples: Sequence[Example], scenario: str) -> float:
+def _measure(encoder: TrainableEncoder, examples: Sequence[Example], scenario: str) -> Mapping[str, float]:
     texts: dict[str, int] = {}
     for example in examples:
         for candidate in example.candidates:
@@ -71,7 +71,7 @@ def _measure(encoder: TrainableEncoder, examples: Sequence[Example], scenario: s
             (ids[place], score) for place, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
         qrels[example.id] = relevant(example)
-    return fmean(evaluate_run(run, qrels, [METRIC])[METRIC].values())
+    return evaluate_run(run, qrels, [METRIC])[METRIC]
 
 
 @torch.no_grad()

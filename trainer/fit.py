@@ -139,8 +139,9 @@ def check_vectors(stepper: Stepper) -> None:
     """
     base = stepper.recipe.model.base
     for name, each in stepper.training_sets.items():
+        first = [*each.examples, *each.dev][0]
         with torch.no_grad():
-            vectors = stepper.encoder.encode([each.examples[0].query], each.settings.scenario, "query")
+            vectors = stepper.encoder.encode([first.query], each.settings.scenario, "query")
         try:
             check_unit_rows(vectors)
         except InputError as error:

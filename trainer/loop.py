@@ -11,6 +11,7 @@ import torch
 
 from trainer.checkpoint import load_latest, save
 from trainer.dev_metrics import evaluate_dev, mean_by_scenario
+from trainer.dev_values import write_dev_values
 from trainer.distributed import mean_over_ranks, rank, world_size
 from trainer.gradient_average import wait_for_all
 from trainer.runlog import RunLog
@@ -65,7 +66,8 @@ def run_fit(
 ) -> Progress:
     """Train to the last step of the recipe, or until the dev metrics stop rising.
 
-    Writes into the recipe's `train.out`: log.jsonl, checkpoints/step-*, and best/step-*, the best evaluated weights.
+    Writes into the recipe's `train.out`: log.jsonl, checkpoints/step-*, best/step-*, the best evaluated weights, and
+    dev/step-*.json, the value of every dev query.
     All processes call it together; the first one writes. `resume` continues from the last checkpoint, if there is one.
 
     Raises:
@@ -114,10 +116,12 @@ def _evaluate(
     metrics: dict[str, float] = {}
     with stepper.averaged_weights():
         if log:
-            by_set = evaluate_dev(stepper.encoder, stepper.training_sets)
+            values = evaluate_dev(stepper.encoder, stepper.training_sets)
+            by_set = {name: fmean(each.values()) for name, each in values.items()}
             metrics = mean_by_scenario(by_set, stepper.training_sets)
             log.write("eval", stepper.step, metrics | {"mean": fmean(metrics.values())})
             log.write("eval_sets", stepper.step, by_set)
+            write_dev_values(values, Path(stepper.recipe.train.out), step=stepper.step)
         # Others contribute 0, so the sum is the first process's value, and all decide alike.
         value = torch.tensor(fmean(metrics.values()) if metrics else 0.0, device=stepper.encoder.device)
         mean = float(mean_over_ranks(value)) * world_size()

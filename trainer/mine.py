@@ -18,8 +18,10 @@ from evals.systems import System
 from rag_embedder.errors import ConfigError, InputError
 from trainer.command import run_command
 from trainer.examples import Example
+from trainer.mining.part import PartSettings, cut
+from trainer.mining.queries import TrainingQueries
 from trainer.mining.search import MiningSettings, mine
-from trainer.mining.source import find_source
+from trainer.mining.source import MiningSource, find_source
 from trainer.reading import check_file_name, write_examples
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -77,16 +79,22 @@ def run(  # noqa: PLR0913  (options, by name)
     k: Annotated[int, typer.Option(help="At most so many candidates besides the known positives.")] = 100,
     skip_answers: Annotated[bool, typer.Option(help="Leave out candidates that hold an answer of the query.")] = False,
     same_task: Annotated[bool, typer.Option(help="Label found demonstrations of the query's own task.")] = False,
+    seen_only: Annotated[bool, typer.Option(help="Candidates are known positives of this split's queries.")] = False,
+    hold_out: Annotated[int | None, typer.Option(help="Hold out so many known positives with their queries.")] = None,
+    held_out: Annotated[Path | None, typer.Option(help="File for the queries that --hold-out leaves out.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many queries, drawn with the seed.")] = None,
-    seed: Annotated[int, typer.Option(help="For the draw of queries.")] = 0,
+    seed: Annotated[int, typer.Option(help="For the draws of queries and documents.")] = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder where vectors are kept for the next time.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     overwrite: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write one training example per query: its known positives, and what BM25 and encoders find besides."""
-    start = time.perf_counter()
-    _check_out(out, overwrite=overwrite)
+    part = PartSettings(hold_out=hold_out, seen_only=seen_only, seed=seed)
+    if (hold_out is None) != (held_out is None):
+        raise ConfigError("--hold-out and --held-out: got one of them; name how many documents, and the file for them.")
+    for file in (out, held_out):
+        _check_out(file, overwrite=overwrite)
     source = find_source(data, name, split, scenario=scenario, labels_same_task=same_task)
     if source.is_held_out:
         typer.echo(
@@ -95,21 +103,45 @@ def run(  # noqa: PLR0913  (options, by name)
         )
     settings = MiningSettings(k=k, skip_answers=skip_answers)
     systems = _systems(encoder or (), bm25=bm25, cache=cache, device=device)
-    queries = source.read(Selection(limit=limit, seed=seed))
     if source.scenario == "convsearch":
         settings = replace(settings, fits=_dialogue_fits())
-    summary = Summary(str(out), source.scenario, queries.documents.checksum, len(queries.documents.queries))
+    for queries, file in _parts(source, part, Selection(limit=limit, seed=seed), out, held_out):
+        summary = _write(queries, systems, settings, file)
+        typer.echo(json.dumps(asdict(summary)) if as_json else summary.text())
+
+
+def _parts(
+    source: MiningSource, part: PartSettings, selection: Selection, out: Path, held_out: Path | None
+) -> Iterator[tuple[TrainingQueries, Path]]:
+    """What is mined, and the file for it."""
+    queries = source.read(selection)
+    if part.hold_out is None and not part.seen_only:
+        yield queries, out
+        return
+    whole = queries if selection.limit is None else source.read(replace(selection, limit=None))
+    parts = cut(queries, whole.documents, part)
+    yield parts.train, out
+    if held_out:
+        yield parts.held_out, held_out
+
+
+def _write(queries: TrainingQueries, systems: Sequence[System], settings: MiningSettings, file: Path) -> Summary:
+    start = time.perf_counter()
+    documents = queries.documents
+    summary = Summary(str(file), documents.scenario, documents.checksum, len(documents.queries))
     with tqdm(total=summary.num_queries, desc="mining", unit="query") as bar:
-        write_examples(summary.counted(mine(queries, systems, settings, advance=bar.update)), out)
+        write_examples(summary.counted(mine(queries, systems, settings, advance=bar.update)), file)
     summary.seconds = time.perf_counter() - start
-    typer.echo(json.dumps(asdict(summary)) if as_json else summary.text())
+    return summary
 
 
-def _check_out(out: Path, *, overwrite: bool) -> None:
+def _check_out(out: Path | None, *, overwrite: bool) -> None:
     """Raise before anything is searched."""
+    if out is None:
+        return
     check_file_name(out)
     if out.exists() and not overwrite:
-        raise InputError(f"--out: {out} is there already; name another file, or replace it with --overwrite.")
+        raise InputError(f"{out} is there already; name another file, or replace it with --overwrite.")
 
 
 def _systems(encoders: Sequence[str], *, bm25: bool, cache: Path | None, device: str) -> list[System]:

@@ -1,6 +1,7 @@
 """A recipe of `trainer.fit`: its file and `key=value` overrides to a checked `Recipe`, and back to TOML."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from evals.whole_file import write_text
@@ -41,9 +42,15 @@ def save_recipe(recipe: Recipe, path: Path) -> Path:
 
 
 def _of_scenarios(data: Sequence[DataSettings], chosen: Sequence[str]) -> tuple[DataSettings, ...]:
-    """The data sets of these scenarios; all of them if none is named."""
+    """The data sets of these scenarios, and the others with a dev split as sets that are only measured."""
     known = {settings.scenario for settings in data}
     for name in chosen:
         if name not in known:
             raise unknown_name("scenario in train.scenarios:", name, sorted(known))
-    return tuple(settings for settings in data if not chosen or settings.scenario in chosen)
+    if not chosen:
+        return tuple(data)
+    return tuple(
+        settings if settings.scenario in chosen else replace(settings, weight=0.0)
+        for settings in data
+        if settings.scenario in chosen or settings.dev
+    )

@@ -51,7 +51,7 @@ class TrainSettings:
 
     `batch_size` counts queries per process and `group_size` documents per query, the positive among them; the whole
     batch has batch_size x processes queries. `warmup` is a share of `steps`. `out` is the run's folder. `scenarios`
-    trains only the data sets of these, all if it is empty.
+    trains only the data sets of these, all if it is empty; the dev splits of the others are measured all the same.
 
     Off at 0: `gradient_cache_chunk` (texts encoded at once), `clip` (largest gradient norm), `ema` (decay per step),
     `eval_every`, `save_every` (steps; the last step is always saved), and `patience` (evaluations without a better
@@ -103,16 +103,16 @@ class DataSettings:
     is evaluated. `loss` is a weighted sum by name; it and the temperatures, `ties`, `pin_positive` and
     `in_batch_negatives` are explained at `LossSettings`, `min_reward`, `reward_margin` and `max_examples` at
     `Requirements`, `positive` and `negatives` at `draw_group`. `weight` repeats the set in the mixture: 2 is twice per
-    round, 1 once.
+    round, 1 once; at 0 nothing is trained on, `path` is not needed, and only `dev` is measured.
 
     Raises:
         ConfigError: if a value is out of range; the message begins with the key.
     """
 
     name: str
-    path: str
     scenario: str
     loss: Mapping[str, float]
+    path: str = ""
     positive: PositiveRule = "first"
     negatives: NegativeRule = "random"
     student_temperature: float = 0.01
@@ -130,10 +130,13 @@ class DataSettings:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name):
             raise ConfigError(f"data.name is {self.name!r}; expected letters, digits, '_' or '-'.")
         key = f"data.{self.name}"
-        not_empty(f"{key}.path", self.path)
+        at_least(f"{key}.weight", self.weight, 0)
+        if self.is_trained:
+            not_empty(f"{key}.path", self.path)
+        elif self.dev is None:
+            raise ConfigError(f"{key}.weight is 0 and it has no dev split; expected a weight, or data.{self.name}.dev.")
         if self.dev is not None:
             not_empty(f"{key}.dev", self.dev)
-        above_zero(f"{key}.weight", self.weight)
         for name in ("min_reward", "reward_margin"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
@@ -144,6 +147,11 @@ class DataSettings:
             self.loss_settings  # noqa: B018  (it checks its own values)
         except ConfigError as error:
             raise ConfigError(f"{key}: {error}") from error
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether steps are made with it; otherwise it is only measured."""
+        return self.weight > 0
 
     @property
     def loss_settings(self) -> LossSettings:
@@ -189,6 +197,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.data:
             raise ConfigError("data is empty; expected one [[data]] table per data set.")
+        if not any(settings.is_trained for settings in self.data):
+            raise ConfigError("data has nothing to train on; expected a [[data]] table with a weight above 0.")
         no_duplicates("data", [settings.name for settings in self.data])
         no_duplicates("scenario", [scenario.name for scenario in self.scenario])
         for settings in self.data:

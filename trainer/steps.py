@@ -62,11 +62,12 @@ class Stepper:
                 f"train.matryoshka_dims is {list(train.matryoshka_dims)}; expected numbers below {encoder.dim}, the "
                 "encoder's dimension, which is always trained."
             )
+        trained = {name: each for name, each in training_sets.items() if each.settings.is_trained}
         self.sampler = HomogeneousSampler(
-            {name: len(each.examples) for name, each in training_sets.items()},
+            {name: len(each.examples) for name, each in trained.items()},
             batch_size=train.batch_size,
             seed=train.seed,
-            weights={name: each.settings.weight for name, each in training_sets.items()},
+            weights={name: each.settings.weight for name, each in trained.items()},
         )
         self.sampler.check(world_size())
         self.optimizer = make_adamw(encoder, learning_rate=train.learning_rate, weight_decay=train.weight_decay)

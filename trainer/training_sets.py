@@ -23,7 +23,8 @@ from trainer.usable_examples import usable_examples
 class TrainingSet:
     """One data set: its examples in the order of its files, and how they are fitted.
 
-    `left_out` counts by reason the examples of the files from which no group can be drawn, or beyond the limit.
+    One that is only measured has no examples. `left_out` counts by reason the examples of the files from which no group
+    can be drawn, or beyond the limit.
     """
 
     settings: DataSettings
@@ -85,6 +86,10 @@ def read_training_sets(recipe: Recipe) -> dict[str, TrainingSet]:
 
 def _read(settings: DataSettings, recipe: Recipe) -> TrainingSet:
     loss = settings.loss_settings
+    dev = () if settings.dev is None else tuple(read_or_make(settings.dev))
+    _check_dev(settings, dev)
+    if not settings.is_trained:
+        return TrainingSet(settings, (), dev, loss)
     examples = read_or_make(settings.path)
     if loss.needs_rewards:
         reason = f"no rewards, which data.{settings.name}.loss needs; score them first"
@@ -95,8 +100,6 @@ def _read(settings: DataSettings, recipe: Recipe) -> TrainingSet:
     usable, left_out = usable_examples(examples, requirements, seed=recipe.train.seed)
     if not usable:
         raise ExamplesError(settings.path, [*_nothing_usable(settings, left_out)])
-    dev = () if settings.dev is None else tuple(read_or_make(settings.dev))
-    _check_dev(settings, dev)
     return TrainingSet(settings, usable, dev, loss, left_out)
 
 

@@ -118,3 +118,17 @@ def test_as_a_module():
         [sys.executable, "-m", "trainer.mine", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert "--skip-answers" in shown.stdout
+
+
+def test_held_out_documents_go_to_a_file_of_their_own(program, tmp_path):
+    data_sets.passages(tmp_path / "knowledge" / "squad")
+    arguments = ("--data", tmp_path, "--set", "knowledge/squad", "--out", tmp_path / "x.jsonl", "--seen-only")
+    code, _, errors = program(*arguments, "--hold-out", "1")
+    assert (code, "--hold-out and --held-out: got one of them" in errors) == (2, True)
+    code, printed, _ = program(*arguments, "--hold-out", "1", "--held-out", tmp_path / "dev.jsonl", "--json")
+    assert code == 0
+    summaries = [json.loads(line) for line in printed.splitlines()]
+    assert [summary["num_examples"] for summary in summaries] == [1, 1]
+    (kept,), (held,) = read_examples(tmp_path / "x.jsonl"), read_examples(tmp_path / "dev.jsonl")
+    assert {kept.id, held.id} == {"q1", "q2"}
+    assert not [candidate for candidate in kept.candidates if not candidate.label]

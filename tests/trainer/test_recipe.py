@@ -213,7 +213,7 @@ def refused(path, *overrides):
         ('name = "qa"', 'name = "q.a"', "data.name is 'q.a'"),
         ('name = "qa"', 'name = "qa"\npositive = "best"', "unknown value of data.qa.positive: 'best'"),
         ('name = "qa"', 'name = "qa"\nstudent_temperature = 0', "data.qa: student_temperature is 0.0"),
-        ('name = "qa"', 'name = "qa"\nweight = -1', "data.qa.weight is -1.0; expected a number above 0"),
+        ('name = "qa"', 'name = "qa"\nweight = -1', "data.qa.weight is -1.0; expected 0 or more"),
         ("[[data]]", "[data]", "data is a table; expected tables [[data]]"),
         ("[train]", "[train", "cannot be read"),
     ],
@@ -261,9 +261,32 @@ def test_a_wrong_override_is_refused_as_it_was_typed(recipe_file, override, expe
 def test_training_can_be_limited_to_scenarios(recipe_file):
     both = recipe_file(FULL)
     one = load_recipe(both, ['train.scenarios=["code"]', "train.eval_every=0", "train.patience=0"])
-    assert [settings.name for settings in one.data] == ["code"]
-    assert len(load_recipe(both).data) == 2
+    # qa has a dev split, so it is still measured
+    assert [(settings.name, settings.is_trained) for settings in one.data] == [("qa", False), ("code", True)]
+    assert [settings.is_trained for settings in load_recipe(both).data] == [True, True]
     assert 'scenarios = ["code"]' in recipe_to_toml(one)
+    other = load_recipe(both, ['train.scenarios=["qa"]'])
+    assert [settings.name for settings in other.data] == ["qa"]
+
+
+def test_a_set_of_weight_0_needs_no_path_but_a_dev_split(recipe_file):
+    measured = """
+[[data]]
+name = "unseen"
+dev = "unseen.dev.jsonl"
+scenario = "qa"
+loss = "contrastive"
+weight = 0
+"""
+    recipe = load_recipe(recipe_file(SMALL + measured))
+    assert [settings.is_trained for settings in recipe.data] == [True, False]
+    path = recipe_file(SMALL + measured)
+    with pytest.raises(ConfigError, match=r"data\.unseen\.weight is 0 and it has no dev split"):
+        load_recipe(path, ["data.unseen.dev="])
+    with pytest.raises(ConfigError, match=r"data\.unseen\.path"):
+        load_recipe(path, ["data.unseen.weight=1"])
+    with pytest.raises(ConfigError, match="data has nothing to train on"):
+        load_recipe(path, ["data.qa.weight=0", "data.qa.dev=qa.jsonl"])
 
 
 def test_an_unknown_scenario_to_be_trained_is_named(recipe_file):

@@ -45,8 +45,8 @@ class CandidateChoice:
     def choose(self, query: Query, rankings: Sequence[Ranking]) -> list[Candidate]:
         """Known positives by falling judgement, then what was found, the best first, then the rest of its own text.
 
-        A candidate is left out if it is hidden, or if its normalised text is that of a hidden one, of a positive or of
-        one before it.
+        A candidate is left out if it is hidden or may not be given, or if its normalised text is that of a hidden one,
+        of a positive or of one before it.
         """
         hidden = self._queries.hidden.get(query.id, frozenset())
         # One text, one entry: whatever has the text of a hidden document or of a positive is out, these themselves too.
@@ -54,7 +54,7 @@ class CandidateChoice:
         judged = self._queries.documents.qrels.get(query.id, {})
         known = [id_ for id_ in sorted(judged, key=lambda id_: (-judged[id_], id_)) if judged[id_] > 0]
         labels = {id_: judged[id_] for id_ in self._new(known, seen)}
-        others = chain(interleaved(rankings), self._within.get(query.within, ()))
+        others = self._allowed(chain(interleaved(rankings), self._within.get(query.within, ())))
         chosen = self._taken(query, self._new(self._without_answers(others, query), seen))
         labels |= {id_: 1 for id_ in chosen if self._is_same_task(query, id_)}
         ordered = [*labels, *(id_ for id_ in chosen if id_ not in labels)]
@@ -66,6 +66,10 @@ class CandidateChoice:
             if self._keys[id_] not in seen:
                 seen.add(self._keys[id_])
                 yield id_
+
+    def _allowed(self, ids: Iterable[str]) -> Iterable[str]:
+        allowed = self._queries.may_be_given
+        return ids if allowed is None else (id_ for id_ in ids if id_ in allowed)
 
     def _without_answers(self, ids: Iterable[str], query: Query) -> Iterable[str]:
         answers = [answer for answer in map(normalised, query.answers) if answer]

@@ -22,7 +22,8 @@ class TrainingQueries:
     `hidden` names, by query id, documents that the query must not be given: itself, or what comes after it.
     `continuations` are the texts that follow documents in their source, with the white space between. `prompts`, by
     query id, are what a language model is asked where that is not the text that is encoded. `tasks`, by the id of a
-    query or document: a document that is found is labelled if it is of the query's own task.
+    query or document: a document that is found is labelled if it is of the query's own task. `may_be_given`, if it is
+    not None, names the only documents that can be candidates.
     """
 
     documents: EvaluationSet
@@ -30,6 +31,7 @@ class TrainingQueries:
     continuations: Mapping[str, str] = field(default_factory=_no_text)
     prompts: Mapping[str, str] = field(default_factory=_no_text)
     tasks: Mapping[str, str] = field(default_factory=_no_text)
+    may_be_given: frozenset[str] | None = None
 
 
 KINDS = Registry(

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from evals.records import Query
 from evals.systems import System
@@ -77,5 +78,9 @@ def _depth(queries: TrainingQueries, k: int) -> int:
     if None not in within:
         return max(within.values())
     num_positives = max((len(scores) for scores in documents.qrels.values()), default=0)
-    # Where one task fills half of the candidates, the other tasks stand far below.
-    return (10 if queries.tasks else 2) * k + num_positives
+    # Where one task fills half of the candidates, the other tasks stand far below; and where only a part of the
+    # documents may be given, the rest stands between them.
+    depth = (10 if queries.tasks else 2) * k
+    if queries.may_be_given is not None:
+        depth = ceil(depth * len(documents.documents) / max(1, len(queries.may_be_given)))
+    return depth + num_positives
