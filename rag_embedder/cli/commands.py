@@ -56,19 +56,31 @@ def quickstart(
         "quickstart-data"
     ),
     model: ModelOption = None,
+    beside_base: Annotated[
+        bool, typer.Option("--base/--no-base", help="Put the requests to the untrained base too, side by side.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Try all five scenarios on the Python standard library."""
-    from rag_embedder.cli.display import print_json, print_quickstart
+    from rag_embedder.cli.display import print_json, print_quickstart, print_side_by_side
     from rag_embedder.cli.next_steps import print_next_steps
     from rag_embedder.encoder import Embedder
+    from rag_embedder.model_source import BASE_HUB_ID
     from rag_embedder.quickstart.run import run_quickstart
+    from rag_embedder.quickstart.side_by_side import side_by_side
 
-    sections = run_quickstart(Embedder.load(model), folder)
-    if as_json:
-        print_json([section.as_dict() for section in sections])
-    else:
+    embedder = Embedder.load(model)
+    sections = run_quickstart(embedder, folder)
+    if not as_json:
         print_quickstart(sections)
+    # By the engine that computes no padding: it is there for the comparison only.
+    rows = side_by_side(embedder, Embedder.load(BASE_HUB_ID, engine="packed"), folder) if beside_base else []
+    if as_json:
+        compared = {row.request: {"side_by_side": row.as_dict()} for row in rows}
+        print_json([section.as_dict(compared) for section in sections])
+    else:
+        if rows:
+            print_side_by_side(rows)
         print_next_steps(folder, model)
 
 

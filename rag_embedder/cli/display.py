@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rag_embedder.cli.indexing import IndexReport
     from rag_embedder.encoder import Preview
     from rag_embedder.quickstart.run import Section
+    from rag_embedder.quickstart.side_by_side import SideBySide
     from rag_embedder.reading import Skipped
     from rag_embedder.retrievers.tools import SchemaTokens
 
@@ -75,6 +76,29 @@ def print_quickstart(sections: "Sequence[Section]") -> None:
             console.print(hit_table(answer.hits, answer.request))
             if answer.note:
                 console.print(escape(answer.note), style="dim", highlight=False)
+
+
+def print_side_by_side(rows: "Sequence[SideBySide]") -> None:
+    """One line per request: what each encoder finds of what is wanted."""
+    from rag_embedder.quickstart.side_by_side import K, totals
+
+    console = Console()
+    console.rule("[bold]side by side: the untrained base, and this encoder", align="left")
+    table = Table(expand=True)
+    table.add_column("scenario", no_wrap=True)
+    table.add_column("request", ratio=1)
+    for name in ("wanted", "base", "ours"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(row.scenario, escape(row.request), str(row.wanted), str(row.base), str(row.ours))
+    table.add_section()
+    table.add_row("all", f"{len(rows)} requests", *map(str, totals(rows)))
+    console.print(table)
+    console.print(
+        f"How many of the wanted items are among the first {K}, by meaning alone (mode dense). These are a few easy "
+        "requests; what was measured on thousands is in docs/results.md.",
+        style="dim",
+    )
 
 
 def print_index_report(report: "IndexReport") -> None:

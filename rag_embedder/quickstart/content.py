@@ -20,6 +20,22 @@ class DialogueSession:
     turns: tuple[Turn, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked, and what should be found: ids of items, or the task of demonstrations."""
+
+    text: str
+    wanted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A dialogue whose last turn is the question, and the ids of what should be found."""
+
+    turns: tuple[Turn, ...]
+    wanted: tuple[str, ...]
+
+
 def load_dialogue() -> list[DialogueSession]:
     """Sessions of two users whose facts conflict, each user's in time order."""
     return [DialogueSession(row["user"], row["session"], tuple(_turns(row["turns"]))) for row in _read("dialogue.json")]
@@ -30,14 +46,17 @@ def load_demonstrations() -> list[Demonstration]:
     return [Demonstration(row["input"], row["output"], row["task"]) for row in _read("demonstrations.json")]
 
 
-def load_conversations() -> list[list[Turn]]:
+def load_conversations() -> list[Conversation]:
     """Dialogues of five turns whose last question needs the turns before it."""
-    return [_turns(rows) for rows in _read("conversation.json")]
+    return [Conversation(tuple(_turns(row["turns"])), tuple(row["wanted"])) for row in _read("conversation.json")]
 
 
-def load_requests() -> dict[str, list[str]]:
+def load_requests() -> dict[str, list[Request]]:
     """Three requests for each of "knowledge", "memory", "demonstrations" and "tools"."""
-    return _read("requests.json")
+    return {
+        scenario: [Request(row["text"], tuple(row["wanted"])) for row in rows]
+        for scenario, rows in _read("requests.json").items()
+    }
 
 
 def _turns(rows: list[dict[str, str]]) -> list[Turn]:

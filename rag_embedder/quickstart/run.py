@@ -2,13 +2,14 @@
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rag_embedder.encoder import Embedder, TruncationWarning
 from rag_embedder.quickstart.content import (
+    Request,
     load_conversations,
     load_demonstrations,
     load_dialogue,
@@ -25,21 +26,18 @@ from rag_embedder.search import AddReport, Mode
 from rag_embedder.store import Store
 from rag_embedder.types import Hit
 
-_K = 3
 _CHUNK_TOKENS = 200
 """So that, with title and instruction, no passage is longer than the model reads."""
-
-_MODE: Mode = "hybrid"
-"""Names of modules and functions are words that BM25 finds as they are written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One request with its hits, and a remark on them."""
+    """One request with its hits, a remark on them, and what should be among them: ids, or a task."""
 
     request: str
     hits: Sequence[Hit[Any]]
     note: str = ""
+    wanted: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +52,8 @@ class Section:
     seconds: float
     answers: Sequence[Answer]
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON: hits as rank, score and id."""
+    def as_dict(self, compared: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+        """For JSON: hits as rank, score and id; `compared` has more about some requests, by their text."""
         return {
             "scenario": self.scenario,
             "items": self.num_items,
@@ -67,30 +65,41 @@ class Section:
                     "request": answer.request,
                     "note": answer.note,
                     "hits": [{"rank": hit.rank, "score": hit.score, "id": hit.id} for hit in answer.hits],
+                    **(compared or {}).get(answer.request, {}),
                 }
                 for answer in self.answers
             ],
         }
 
 
-def run_quickstart(embedder: Embedder, folder: Path) -> list[Section]:
-    """Fill the stores under `folder`, or find them filled, and retrieve in all five scenarios."""
+@dataclass(frozen=True, slots=True)
+class _Search:
+    mode: Mode
+    k: int
+
+
+def run_quickstart(embedder: Embedder, folder: Path, *, mode: Mode = "hybrid", k: int = 3) -> list[Section]:
+    """Fill the stores under `folder`, or find them filled, and retrieve in all five scenarios.
+
+    Hybrid, because names of modules and functions are words that BM25 finds as they are written.
+    """
     requests = load_requests()
+    search = _Search(mode, k)
     with warnings.catch_warnings():
         # A few functions have more parameters than the model reads; the section says how many.
         warnings.simplefilter("ignore", TruncationWarning)
         return [
-            _knowledge(embedder, folder / "knowledge", requests["knowledge"]),
-            _memory(embedder, folder / "memory", requests["memory"]),
-            _demonstrations(embedder, folder / "demonstrations", requests["demonstrations"]),
-            _tools(embedder, folder / "tools", requests["tools"]),
-            _conversation(embedder, folder / "knowledge"),
+            _knowledge(embedder, folder / "knowledge", requests["knowledge"], search),
+            _memory(embedder, folder / "memory", requests["memory"], search),
+            _demonstrations(embedder, folder / "demonstrations", requests["demonstrations"], search),
+            _tools(embedder, folder / "tools", requests["tools"], search),
+            _conversation(embedder, folder / "knowledge", search),
         ]
 
 
-def _knowledge(embedder: Embedder, path: Path, requests: Sequence[str]) -> Section:
+def _knowledge(embedder: Embedder, path: Path, requests: Sequence[Request], search: _Search) -> Section:
     documents = module_documents()
-    with KnowledgeRetriever(embedder, path=path, mode=_MODE, chunk_tokens=_CHUNK_TOKENS) as knowledge:
+    with KnowledgeRetriever(embedder, path=path, mode=search.mode, chunk_tokens=_CHUNK_TOKENS) as knowledge:
         is_reused, seconds = _timed(lambda: _is_unchanged(knowledge.update(documents)))
         return Section(
             scenario="knowledge: passages that answer a question",
@@ -99,14 +108,14 @@ def _knowledge(embedder: Embedder, path: Path, requests: Sequence[str]) -> Secti
             path=path,
             is_reused=is_reused,
             seconds=seconds,
-            answers=[Answer(request, knowledge.retrieve(request, _K)) for request in requests],
+            answers=[_answer(each, knowledge.retrieve(each.text, search.k)) for each in requests],
         )
 
 
-def _memory(embedder: Embedder, path: Path, requests: Sequence[str]) -> Section:
+def _memory(embedder: Embedder, path: Path, requests: Sequence[Request], search: _Search) -> Section:
     sessions = load_dialogue()
     users = list(dict.fromkeys(session.user for session in sessions))
-    with MemoryRetriever(embedder, path=path, mode=_MODE) as memory:
+    with MemoryRetriever(embedder, path=path, mode=search.mode) as memory:
 
         def fill() -> bool:
             # A dialogue is a log: adding it twice would remember it twice.
@@ -120,12 +129,14 @@ def _memory(embedder: Embedder, path: Path, requests: Sequence[str]) -> Section:
 
         is_reused, seconds = _timed(fill)
         answers = [
-            Answer(f"{users[0]}: {request}", memory.retrieve(request, _K, user=users[0])) for request in requests
+            Answer(f"{users[0]}: {each.text}", memory.retrieve(each.text, search.k, user=users[0]), wanted=each.wanted)
+            for each in requests
         ]
-        context = memory.context(requests[0], user=users[0], max_tokens=128)
-        answers[-1] = Answer(answers[-1].request, answers[-1].hits, f"context() for the first request:\n{context}")
-        other = memory.retrieve(requests[0], 1, user=users[1])
-        answers.append(Answer(f"{users[1]}: {requests[0]}", other, "Another user: other memories, never mixed."))
+        first = requests[0].text
+        context = memory.context(first, user=users[0], max_tokens=128)
+        answers[-1] = replace(answers[-1], note=f"context() for the first request:\n{context}")
+        other = memory.retrieve(first, 1, user=users[1])
+        answers.append(Answer(f"{users[1]}: {first}", other, "Another user: other memories, never mixed."))
         return Section(
             scenario="memory: what a user said before",
             items=f"exchanges of {len(users)} users",
@@ -137,9 +148,9 @@ def _memory(embedder: Embedder, path: Path, requests: Sequence[str]) -> Section:
         )
 
 
-def _demonstrations(embedder: Embedder, path: Path, requests: Sequence[str]) -> Section:
+def _demonstrations(embedder: Embedder, path: Path, requests: Sequence[Request], search: _Search) -> Section:
     pool = load_demonstrations()
-    with DemonstrationRetriever(embedder, path=path, mode=_MODE) as demonstrations:
+    with DemonstrationRetriever(embedder, path=path, mode=search.mode) as demonstrations:
         is_reused, seconds = _timed(lambda: _is_unchanged(demonstrations.update(pool)))
         return Section(
             scenario="demonstrations: worked examples for the task at hand",
@@ -148,21 +159,21 @@ def _demonstrations(embedder: Embedder, path: Path, requests: Sequence[str]) -> 
             path=path,
             is_reused=is_reused,
             seconds=seconds,
-            answers=[Answer(request, demonstrations.retrieve(request, _K)) for request in requests],
+            answers=[_answer(each, demonstrations.retrieve(each.text, search.k)) for each in requests],
         )
 
 
-def _tools(embedder: Embedder, path: Path, requests: Sequence[str]) -> Section:
+def _tools(embedder: Embedder, path: Path, requests: Sequence[Request], search: _Search) -> Section:
     functions = function_tools()
-    with ToolRetriever(embedder, path=path, mode=_MODE) as tools:
+    with ToolRetriever(embedder, path=path, mode=search.mode) as tools:
         cut_before = embedder.num_truncated
         is_reused, seconds = _timed(lambda: _is_unchanged(tools.update(functions)))
         cut = embedder.num_truncated - cut_before
         answers = []
-        for request in requests:
-            hits = tools.retrieve(request, _K)
+        for each in requests:
+            hits = tools.retrieve(each.text, search.k)
             tokens = tools.schema_tokens(hits)
-            answers.append(Answer(request, hits, f"{tokens.chosen:,} of {tokens.all_tools:,} schema tokens to send"))
+            answers.append(_answer(each, hits, f"{tokens.chosen:,} of {tokens.all_tools:,} schema tokens to send"))
         return Section(
             scenario="tools: the few functions a request needs",
             items="documented functions of the standard library" + (f" ({cut} read without their ends)" if cut else ""),
@@ -174,15 +185,15 @@ def _tools(embedder: Embedder, path: Path, requests: Sequence[str]) -> Section:
         )
 
 
-def _conversation(embedder: Embedder, path: Path) -> Section:
+def _conversation(embedder: Embedder, path: Path, search: _Search) -> Section:
     conversations = load_conversations()
     with Store.open(path) as store:
         vectors = {space.scenario: space.num_vectors for space in store.spaces()}
         is_reused = vectors.get("convsearch") == vectors["qa"]
-    with ConversationRetriever(embedder, path=path, mode=_MODE) as conversation:
+    with ConversationRetriever(embedder, path=path, mode=search.mode) as conversation:
         # The first search gives the knowledge store's passages their vectors for this scenario.
-        first, seconds = _timed(lambda: conversation.retrieve(conversations[0], _K))
-        rankings = [first, *conversation.retrieve_batch(conversations[1:], _K)]
+        first, seconds = _timed(lambda: conversation.retrieve(conversations[0].turns, search.k))
+        rankings = [first, *conversation.retrieve_batch([each.turns for each in conversations[1:]], search.k)]
         return Section(
             scenario="conversational search: passages for the last question of a dialogue",
             items="passages, those of the knowledge store",
@@ -192,13 +203,18 @@ def _conversation(embedder: Embedder, path: Path) -> Section:
             seconds=seconds,
             answers=[
                 Answer(
-                    f"… {dialogue[-3].content} … {dialogue[-1].content}",
+                    f"… {each.turns[-3].content} … {each.turns[-1].content}",
                     hits,
-                    f"The query is all {len(dialogue)} turns of the dialogue.",
+                    f"The query is all {len(each.turns)} turns of the dialogue.",
+                    each.wanted,
                 )
-                for dialogue, hits in zip(conversations, rankings, strict=True)
+                for each, hits in zip(conversations, rankings, strict=True)
             ],
         )
+
+
+def _answer(request: Request, hits: Sequence[Hit[Any]], note: str = "") -> Answer:
+    return Answer(request.text, hits, note, request.wanted)
 
 
 def _is_unchanged(report: AddReport) -> bool:

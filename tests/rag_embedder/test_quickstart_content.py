@@ -6,6 +6,7 @@ from collections import Counter
 
 from rag_embedder.quickstart.content import load_conversations, load_demonstrations, load_dialogue, load_requests
 from rag_embedder.quickstart.standard_library import MAX_WORDS, function_tools, module_documents
+from rag_embedder.retrievers.turns import group_exchanges
 from rag_embedder.tool_schema import as_tool, tool_text
 
 
@@ -153,7 +154,7 @@ def test_the_sums_in_the_unit_demonstrations_are_right() -> None:
 
 
 def test_conversations_end_with_a_question_that_leans_on_the_history() -> None:
-    conversations = load_conversations()
+    conversations = [conversation.turns for conversation in load_conversations()]
     assert [len(turns) for turns in conversations] == [5, 5, 5]
     for turns in conversations:
         assert [turn.role for turn in turns] == ["user", "assistant", "user", "assistant", "user"]
@@ -162,10 +163,28 @@ def test_conversations_end_with_a_question_that_leans_on_the_history() -> None:
 
 def test_there_are_three_requests_for_each_retriever() -> None:
     requests = load_requests()
-    assert {name: len(texts) for name, texts in requests.items()} == {
+    assert {name: len(asked) for name, asked in requests.items()} == {
         "knowledge": 3,
         "memory": 3,
         "demonstrations": 3,
         "tools": 3,
     }
-    assert len({text for texts in requests.values() for text in texts}) == 12
+    assert len({request.text for asked in requests.values() for request in asked}) == 12
+
+
+def test_what_is_wanted_is_there_to_be_found() -> None:
+    requests = load_requests()
+    documents = {document.id for document in module_documents()}
+    asked = [*requests["knowledge"], *load_conversations()]
+    assert all(set(request.wanted) <= documents and request.wanted for request in asked)
+    tools = {tool.name for tool in function_tools()}
+    assert all(set(request.wanted) <= tools and request.wanted for request in requests["tools"])
+    tasks = {demonstration.task for demonstration in load_demonstrations()}
+    assert all(set(request.wanted) <= tasks and request.wanted for request in requests["demonstrations"])
+    turns = {
+        f"{session.session}/{number}"
+        for session in load_dialogue()
+        if session.user == "nora"
+        for number in range(len(group_exchanges(session.turns)))
+    }
+    assert all(set(request.wanted) <= turns and request.wanted for request in requests["memory"])

@@ -3,6 +3,7 @@
 import pytest
 
 from rag_embedder.quickstart import run as quickstart
+from rag_embedder.quickstart.side_by_side import side_by_side, totals
 from rag_embedder.types import Document, Tool
 
 
@@ -61,3 +62,31 @@ def test_a_changed_library_is_not_called_reused(embedder, small_library, monkeyp
     assert memory.is_reused
     assert demonstrations.is_reused
     assert tools.is_reused
+
+
+def test_two_encoders_side_by_side(embedder, small_library, tmp_path):
+    rows = side_by_side(embedder, embedder, tmp_path)
+    assert [row.scenario for row in rows] == [
+        name for name in ("knowledge", "memory", "demonstrations", "tools", "conversational search") for _ in range(3)
+    ]
+    # The same encoder twice: nothing between them.
+    assert all(0 <= row.base == row.ours <= row.wanted for row in rows)
+    found = {row.request.split(": ")[-1]: (row.wanted, row.ours) for row in rows}
+    assert found["How can several threads exchange items through a queue?"] == (2, 1)  # queue.Queue is not in it
+    assert found["copy a whole directory tree to another place"] == (1, 1)
+    assert found["The headphones broke after a week and the sound was thin."][0] == 5
+    wanted, base, ours = totals(rows)
+    assert (wanted, base, ours) == (
+        sum(row.wanted for row in rows),
+        sum(row.base for row in rows),
+        sum(row.ours for row in rows),
+    )
+    assert (tmp_path / "base" / "tools").is_dir()
+
+
+def test_a_wanted_turn_is_known_without_its_suffix_and_a_chunk_without_its_number(embedder, small_library, tmp_path):
+    rows = {row.request: row for row in side_by_side(embedder, embedder, tmp_path)}
+    sections = quickstart.run_quickstart(embedder, tmp_path, mode="dense", k=5)
+    answer = next(answer for answer in sections[1].answers if "allergic" in answer.request)
+    is_found = any(hit.id.startswith("2025-01-14/4-") for hit in answer.hits)
+    assert rows[answer.request].ours == is_found

@@ -18,7 +18,9 @@ class RewardReport:
     `spread` is the highest minus the lowest reward of an example (mean and 10th, 50th, 90th percentile); `tied_pairs`
     the share of pairs of candidates of one example with equal rewards; `flat` of examples whose rewards are all equal;
     `one_hot` of examples with a softmax weight of 0.99 or more at `reward_temperature`; `labelled_first` of examples
-    with a labelled candidate where such a one has the highest reward. NaN where there is nothing to count.
+    with a labelled candidate where such a one has the highest reward; `auc` the share of pairs of a labelled and an
+    unlabelled candidate of one example of which the labelled has the higher reward, ties a half, each example counting
+    the same: 0.5 is a teacher that knows nothing. NaN where there is nothing to count.
     """
 
     scenario: str
@@ -34,6 +36,7 @@ class RewardReport:
     one_hot: float
     reward_temperature: float
     labelled_first: float
+    auc: float
 
     def to_json(self) -> dict[str, object]:
         """A JSON object: NaN, which JSON does not have, becomes null."""
@@ -48,6 +51,7 @@ class RewardStatistics:
         self._temperature = reward_temperature
         self._spreads: list[float] = []
         self._sum = 0.0
+        self._areas: list[float] = []
         self._counts: Counter[str] = Counter()
         self._low, self._high = math.inf, -math.inf
 
@@ -72,6 +76,8 @@ class RewardStatistics:
                 self._counts["labelled"] += 1
                 highest = [known for known, reward in zip(is_labelled, rewards, strict=True) if reward == high]
                 self._counts["labelled_first"] += any(highest)
+                if not all(is_labelled):
+                    self._areas.append(_area_under_curve(rewards, is_labelled))
 
     def report(self) -> RewardReport:
         """The figures so far."""
@@ -90,6 +96,7 @@ class RewardStatistics:
             one_hot=_share(counts["one_hot"], counts["groups"]),
             reward_temperature=self._temperature,
             labelled_first=_share(counts["labelled_first"], counts["labelled"]),
+            auc=_share(math.fsum(self._areas), len(self._areas)),
         )
 
 
@@ -97,9 +104,9 @@ def report_table(reports: Sequence[RewardReport]) -> str:
     """A Markdown table, one line per scenario."""
     head = (
         "| scenario | queries | pairs | reward mean (min to max) | spread mean (p10, p50, p90) | tied pairs | flat "
-        "| one-hot | labelled first |"
+        "| one-hot | labelled first | AUC |"
     )
-    lines = [head, "|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
+    lines = [head, "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
     for each in reports:
         low, middle, high = each.spread_percentiles
         shares = [each.tied_pairs, each.flat, each.one_hot, each.labelled_first]
@@ -107,9 +114,17 @@ def report_table(reports: Sequence[RewardReport]) -> str:
         lines.append(
             f"| {each.scenario} | {each.num_examples:,} | {each.num_pairs:,} "
             f"| {each.reward_mean:.3f} ({each.reward_min:.3f} to {each.reward_max:.3f}) "
-            f"| {each.spread_mean:.3f} ({low:.3f}, {middle:.3f}, {high:.3f}) | {shown} |"
+            f"| {each.spread_mean:.3f} ({low:.3f}, {middle:.3f}, {high:.3f}) | {shown} "
+            f"| {'-' if math.isnan(each.auc) else f'{each.auc:.3f}'} |"
         )
     return "\n".join(lines)
+
+
+def _area_under_curve(rewards: Sequence[float], is_labelled: Sequence[bool]) -> float:
+    labelled = [reward for reward, known in zip(rewards, is_labelled, strict=True) if known]
+    others = [reward for reward, known in zip(rewards, is_labelled, strict=True) if not known]
+    wins = sum((one > other) + 0.5 * (one == other) for one in labelled for other in others)
+    return wins / (len(labelled) * len(others))
 
 
 def _largest_weight(rewards: Sequence[float], temperature: float) -> float:

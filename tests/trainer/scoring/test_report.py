@@ -36,6 +36,8 @@ def test_the_figures_by_hand():
     assert found.tied_pairs == pytest.approx(4 / 7)
     assert (found.flat, found.one_hot) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
     assert found.labelled_first == 0.5
+    # First example: one tie, one loss. Second: two ties. The others have nothing to tell apart.
+    assert found.auc == pytest.approx((0.25 + 0.5) / 2)
 
 
 def test_one_hot_depends_on_the_temperature():
@@ -48,9 +50,11 @@ def test_one_hot_depends_on_the_temperature():
 
 def test_nothing_to_count_is_nan_and_a_dash():
     found = report_of([scored((1.0,))])
-    assert all(math.isnan(each) for each in (found.tied_pairs, found.flat, found.one_hot, found.labelled_first))
+    assert all(
+        math.isnan(each) for each in (found.tied_pairs, found.flat, found.one_hot, found.labelled_first, found.auc)
+    )
     assert report_table([found]).splitlines()[-1] == (
-        "| qa | 1 | 1 | 1.000 (1.000 to 1.000) | 0.000 (0.000, 0.000, 0.000) | - | - | - | - |"
+        "| qa | 1 | 1 | 1.000 (1.000 to 1.000) | 0.000 (0.000, 0.000, 0.000) | - | - | - | - | - |"
     )
 
 
@@ -58,5 +62,6 @@ def test_one_line_per_scenario():
     table = report_table([report_of([scored((0.0, -8.0), labels=(1,))])] * 2).splitlines()
     assert len(table) == 4
     assert table[2] == (
-        "| qa | 1 | 2 | -4.000 (-8.000 to 0.000) | 8.000 (8.000, 8.000, 8.000) | 0.0% | 0.0% | 100.0% | 100.0% |"
+        "| qa | 1 | 2 | -4.000 (-8.000 to 0.000) | 8.000 (8.000, 8.000, 8.000) "
+        "| 0.0% | 0.0% | 100.0% | 100.0% | 1.000 |"
     )

@@ -1,0 +1,110 @@
+"""What each idea of the papers buys: one run per idea, of the same data, budget and seed, compared on dev queries.
+
+    python benchmarks/ablations.py [--out runs/ablations] [--only kl,self-paced] [--into docs/results.md]
+
+Every run is `trainer/recipes/ablation.toml` with a few settings changed (`RUNS` below). A run that is finished is not
+made again, one that was interrupted goes on. The table is that of `python -m trainer.compare`: nDCG@10, each data set
+counting the same, 95 % intervals over queries, against the contrastive run. The rewards come from
+`python -m trainer.score` and lie beside the mined files, in `ablation/likelihood/` and `ablation/rank_aware/`;
+docs/unified.md has the commands.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from evals.report.insertion import fill_blocks
+from trainer.compare import compared, table
+from trainer.examples import Candidate, Example
+from trainer.fit import fit_recipe, recipe_path
+from trainer.reading import read_examples, write_examples
+from trainer.recipe import load_recipe
+from trainer.settings import Recipe
+
+RECIPE = recipe_path("ablation")
+MINED = Path("ablation")
+
+RUNS: dict[str, list[str]] = {
+    "contrastive": [],
+    "kl": ["loss=kl_distillation", "rewards=likelihood"],
+    "stabilised": ["loss=stabilized_distillation", "rewards=likelihood"],
+    "graded, likelihood": ["loss=graded_distillation", "rewards=likelihood"],
+    "graded, rank-aware": ["loss=graded_distillation", "rewards=rank_aware"],
+    "contrastive + 0.2 kl": ["loss={contrastive = 1.0, kl_distillation = 0.2}", "rewards=likelihood"],
+    "with instructions": ["model.instructions=llm-embedder"],
+    "mixed batches": ["mixed=true"],
+    "self-paced rate": ["train.self_paced=true"],
+    "LoRA rank 16": ["model.lora_rank=16", "train.learning_rate=5e-4"],
+    "questions only": ['train.scenarios=["qa"]'],
+    "conversations only": ['train.scenarios=["convsearch"]'],
+    "memory only": ['train.scenarios=["chat", "lrlm"]'],
+    "demonstrations only": ['train.scenarios=["icl"]'],
+    "tools only": ['train.scenarios=["tool"]'],
+}
+"""By name: overrides of the recipe; `loss` and `rewards` are for all its data sets, `mixed` makes them one."""
+
+REWARD_TEMPERATURE = {"likelihood": 0.2, "rank_aware": 1.0}
+"""Near the median spread that `trainer.score` reports: far above it the target is flat, far below it one-hot."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
+    parser.add_argument("--only", help="names, separated by commas; a name that itself has one is written without it")
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--into", type=Path, help="Markdown file with a block `<!-- results: runs -->`")
+    arguments = parser.parse_args()
+    asked = None if arguments.only is None else set(arguments.only.split(","))
+    names = [name for name in RUNS if asked is None or name.replace(",", "") in asked]
+    for name in names:
+        out = arguments.out / name
+        if not is_finished(out):
+            recipe = recipe_of(RUNS[name], out, seed=arguments.seed)
+            fit_recipe(recipe, resume=out.exists())
+    finished = [arguments.out / name for name in RUNS if is_finished(arguments.out / name)]
+    rows = table(compared(finished))
+    print(rows)
+    if arguments.into:
+        fill_blocks(arguments.into, {"runs": rows})
+
+
+def is_finished(out: Path) -> bool:
+    return any((out / "dev").glob("step-[1-9]*.json"))
+
+
+def recipe_of(changes: Sequence[str], out: Path, *, seed: int) -> Recipe:
+    """The common recipe with the changes of one run."""
+    own = dict(change.split("=", 1) for change in changes if "." not in change.split("=", 1)[0])
+    others = [change for change in changes if "." in change.split("=", 1)[0]]
+    recipe = load_recipe(RECIPE, [*others, f"train.out={out}", f"train.seed={seed}"])
+    trained = [settings.name for settings in recipe.data if settings.is_trained]
+    if "loss" in own:
+        others += [f"data.{name}.loss={own['loss']}" for name in trained]
+    if rewards := own.get("rewards"):
+        others += [f"data.{name}.path={MINED / rewards / name}" for name in trained]
+        others += [f"data.{name}.reward_temperature={REWARD_TEMPERATURE[rewards]}" for name in trained]
+    recipe = load_recipe(RECIPE, [*others, f"train.out={out}", f"train.seed={seed}"])
+    return in_one_set(recipe) if "mixed" in own else recipe
+
+
+def in_one_set(recipe: Recipe) -> Recipe:
+    """All training sets as one, so that a batch has queries of several: possible because there are no instructions."""
+    path = MINED / "mixed.jsonl.gz"
+    trained = [settings for settings in recipe.data if settings.is_trained]
+    write_examples(
+        [renamed(example, settings.name) for settings in trained for example in read_examples(settings.path)], path
+    )
+    measured = [replace(settings, weight=0.0) for settings in recipe.data if settings.dev]
+    one = replace(trained[0], name="all", path=str(path), dev=None)
+    return replace(recipe, data=(one, *measured))
+
+
+def renamed(example: Example, name: str) -> Example:
+    """Ids of several data sets kept apart."""
+    candidates: list[Candidate] = [replace(each, id=f"{name}/{each.id}") for each in example.candidates]
+    return replace(example, id=f"{name}/{example.id}", candidates=tuple(candidates))
+
+
+if __name__ == "__main__":
+    main()
