@@ -10,8 +10,8 @@ docs/unified.md has the commands.
 """
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evals.report.insertion import fill_blocks
@@ -20,32 +20,45 @@ from trainer.examples import Candidate, Example
 from trainer.fit import fit_recipe, recipe_path
 from trainer.reading import read_examples, write_examples
 from trainer.recipe import load_recipe
-from trainer.settings import Recipe
+from trainer.settings import DataSettings, Recipe
 
 RECIPE = recipe_path("ablation")
 MINED = Path("ablation")
 
-RUNS: dict[str, list[str]] = {
-    "contrastive": [],
-    "kl": ["loss=kl_distillation", "rewards=likelihood"],
-    "stabilised": ["loss=stabilized_distillation", "rewards=likelihood"],
-    "graded, likelihood": ["loss=graded_distillation", "rewards=likelihood"],
-    "graded, rank-aware": ["loss=graded_distillation", "rewards=rank_aware"],
-    "contrastive + 0.2 kl": ["loss={contrastive = 1.0, kl_distillation = 0.2}", "rewards=likelihood"],
-    "with instructions": ["model.instructions=llm-embedder"],
-    "mixed batches": ["mixed=true"],
-    "self-paced rate": ["train.self_paced=true"],
-    "LoRA rank 16": ["model.lora_rank=16", "train.learning_rate=5e-4"],
-    "questions only": ['train.scenarios=["qa"]'],
-    "conversations only": ['train.scenarios=["convsearch"]'],
-    "memory only": ['train.scenarios=["chat", "lrlm"]'],
-    "demonstrations only": ['train.scenarios=["icl"]'],
-    "tools only": ['train.scenarios=["tool"]'],
-}
-"""By name: overrides of the recipe; `loss` and `rewards` are for all its data sets, `mixed` makes them one."""
 
-REWARD_TEMPERATURE = {"likelihood": 0.2, "rank_aware": 1.0}
-"""Near the median spread that `trainer.score` reports: far above it the target is flat, far below it one-hot."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What a run has of its own: `loss` and `rewards` are for all data sets, `mixed` makes one set of them."""
+
+    overrides: Sequence[str] = ()
+    loss: Mapping[str, float] = field(default_factory=lambda: {"contrastive": 1.0})
+    rewards: str | None = None
+    mixed: bool = False
+
+
+RUNS = {
+    "contrastive": Changes(),
+    "kl": Changes(loss={"kl_distillation": 1.0}, rewards="likelihood"),
+    "stabilised": Changes(loss={"stabilized_distillation": 1.0}, rewards="likelihood"),
+    "graded, likelihood": Changes(loss={"graded_distillation": 1.0}, rewards="likelihood"),
+    "graded, rank-aware": Changes(loss={"graded_distillation": 1.0}, rewards="rank_aware"),
+    "contrastive + 0.2 kl": Changes(loss={"contrastive": 1.0, "kl_distillation": 0.2}, rewards="likelihood"),
+    "with instructions": Changes(overrides=["model.instructions=llm-embedder"]),
+    "mixed batches": Changes(mixed=True),
+    "self-paced rate": Changes(overrides=["train.self_paced=true"]),
+    "LoRA rank 16": Changes(overrides=["model.lora_rank=16", "train.learning_rate=5e-4"]),
+    "questions only": Changes(overrides=['train.scenarios=["qa"]']),
+    "conversations only": Changes(overrides=['train.scenarios=["convsearch"]']),
+    "memory only": Changes(overrides=['train.scenarios=["chat", "lrlm"]']),
+    "demonstrations only": Changes(overrides=['train.scenarios=["icl"]']),
+    "tools only": Changes(overrides=['train.scenarios=["tool"]']),
+}
+
+TEMPERATURES = {"likelihood": None, "rank_aware": 1.0}
+"""Of the rewards: None is what the recipe has for each set, a third of the median spread of its likelihoods."""
+
+LABELS_ONLY = ("scifact",)
+"""Sets that keep their labels: the language model tells their positives from mined negatives no better than chance."""
 
 
 def main() -> None:
@@ -73,19 +86,23 @@ def is_finished(out: Path) -> bool:
     return any((out / "dev").glob("step-[1-9]*.json"))
 
 
-def recipe_of(changes: Sequence[str], out: Path, *, seed: int) -> Recipe:
+def recipe_of(changes: Changes, out: Path, *, seed: int) -> Recipe:
     """The common recipe with the changes of one run."""
-    own = dict(change.split("=", 1) for change in changes if "." not in change.split("=", 1)[0])
-    others = [change for change in changes if "." in change.split("=", 1)[0]]
-    recipe = load_recipe(RECIPE, [*others, f"train.out={out}", f"train.seed={seed}"])
-    trained = [settings.name for settings in recipe.data if settings.is_trained]
-    if "loss" in own:
-        others += [f"data.{name}.loss={own['loss']}" for name in trained]
-    if rewards := own.get("rewards"):
-        others += [f"data.{name}.path={MINED / rewards / name}" for name in trained]
-        others += [f"data.{name}.reward_temperature={REWARD_TEMPERATURE[rewards]}" for name in trained]
-    recipe = load_recipe(RECIPE, [*others, f"train.out={out}", f"train.seed={seed}"])
-    return in_one_set(recipe) if "mixed" in own else recipe
+    recipe = load_recipe(RECIPE, [*changes.overrides, f"train.out={out}", f"train.seed={seed}"])
+    recipe = replace(recipe, data=tuple(taught(settings, changes) for settings in recipe.data))
+    return in_one_set(recipe) if changes.mixed else recipe
+
+
+def taught(settings: DataSettings, changes: Changes) -> DataSettings:
+    """One data set with the loss of a run and the rewards for it."""
+    if not settings.is_trained or settings.name in LABELS_ONLY or changes.rewards is None:
+        return settings
+    return replace(
+        settings,
+        loss=changes.loss,
+        path=str(MINED / changes.rewards / settings.name),
+        reward_temperature=TEMPERATURES[changes.rewards] or settings.reward_temperature,
+    )
 
 
 def in_one_set(recipe: Recipe) -> Recipe:

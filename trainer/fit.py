@@ -149,9 +149,9 @@ def check_vectors(stepper: Stepper) -> None:
 
 
 def recipe_path(name: str) -> Path:
-    """The file of that name, or else the recipe of that name that ships with the package."""
+    """The file of that name, or else the recipe of that name that ships with the package; a folder does not count."""
     shipped = Path(__file__).parent / "recipes" / f"{Path(name).name.removesuffix('.toml')}.toml"
-    return shipped if not Path(name).exists() and shipped.exists() else Path(name)
+    return shipped if not Path(name).is_file() and shipped.exists() else Path(name)
 
 
 def _fixed_part(recipe: Recipe) -> str:

@@ -82,3 +82,11 @@ def test_killed_and_continued_it_equals_a_run_that_was_not(tmp_path, base):
     assert left.keys() == right.keys()
     assert all(left[name].equal(right[name]) for name in left)
     assert len(json.loads((tmp_path / "killed" / "run.json").read_text())) == 2
+
+
+def test_a_folder_of_a_recipes_name_does_not_hide_it(tmp_path, monkeypatch):
+    (tmp_path / "smoke").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert recipe_path("smoke").is_file()
+    (tmp_path / "smoke.toml").write_text("")
+    assert recipe_path("smoke.toml") == Path("smoke.toml")
