@@ -50,33 +50,38 @@ class RowStream:
         self._epoch = epoch
 
 
-class Mixture:
-    """Rows of several data sets in proportion to their weights: every 1,000 rows hold each set's share."""
+class Shares:
+    """Whose turn it is: rows of several data sets in proportion to their weights, every 1,000 rows to a row."""
 
-    def __init__(self, streams: Mapping[str, RowStream], weights: Mapping[str, float], *, seed: int) -> None:
-        self._streams = dict(streams)
-        self._names = sorted(streams)
+    def __init__(self, weights: Mapping[str, float], *, seed: int) -> None:
+        self._names = sorted(weights)
         self._seed = seed
         self._quotas = _quotas([weights[name] for name in self._names])
 
-    def rows(self, step: int, count: int) -> tuple[list[str], Ids, Weights]:
-        """Data set of each row, ids and weights (count, length + 1) of a step, counted from 0."""
-        names, ids, weights = [], [], []
-        for number in range(step * count, (step + 1) * count):
-            name, nth = self._place(number)
-            row = self._streams[name].row(nth)
-            names.append(name)
-            ids.append(row[0])
-            weights.append(row[1])
-        return names, np.stack(ids), np.stack(weights)
+    def places(self, step: int, count: int) -> list[tuple[str, int]]:
+        """For each of the `count` rows of a step, counted from 0: its data set, and how many rows of it came before."""
+        return [self._place(number) for number in range(step * count, (step + 1) * count)]
 
     def _place(self, number: int) -> tuple[str, int]:
-        """The data set of a row, and how many rows of it came before."""
         cycle, position = divmod(number, _CYCLE)
         slots = np.repeat(np.arange(len(self._names)), self._quotas)
         slots = generator(self._seed, "mixture", cycle).permutation(slots)
         chosen = slots[position]
         return self._names[chosen], int(cycle * self._quotas[chosen] + (slots[:position] == chosen).sum())
+
+
+class Mixture:
+    """Rows of several data sets, each set's share by its weight."""
+
+    def __init__(self, streams: Mapping[str, RowStream], weights: Mapping[str, float], *, seed: int) -> None:
+        self._streams = dict(streams)
+        self._shares = Shares({name: weights[name] for name in streams}, seed=seed)
+
+    def rows(self, step: int, count: int) -> tuple[list[str], Ids, Weights]:
+        """Data set of each row, ids and weights (count, length + 1) of a step, counted from 0."""
+        places = self._shares.places(step, count)
+        rows = [self._streams[name].row(nth) for name, nth in places]
+        return [name for name, _ in places], np.stack([ids for ids, _ in rows]), np.stack([each for _, each in rows])
 
 
 def _quotas(weights: Sequence[float]) -> list[int]:
