@@ -1,6 +1,7 @@
 """Which rows a step reads: a function of seed and step, with no state to save."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -11,43 +12,56 @@ _CYCLE = 1000
 """Rows after which every data set has had its share, to a row."""
 
 
-class RowStream:
-    """The rows of one data set, epoch after epoch; each epoch's rows are in an order of their own."""
+Rows = TypeVar("Rows", bound=Sized)
 
-    def __init__(self, source: SequenceSource, *, length: int, pad_id: int, seed: int) -> None:
-        self._source = source
-        self._length = length
-        self._pad_id = pad_id
+
+class EpochRows(Generic[Rows]):
+    """Rows counted over all epochs, each epoch in an order of its own; the one that was asked for last is in memory."""
+
+    def __init__(self, make: Callable[[int], Rows], *, name: str, seed: int) -> None:
+        self._make = make
+        self._name = name
         self._seed = seed
         self._ends: list[int] = []
-        self._rows: PackedRows | None = None
         self._order = np.empty(0, dtype=np.int64)
         self._epoch = -1
+        self.rows: Rows | None = None
 
-    def row(self, number: int) -> tuple[Ids, Weights]:
-        """Ids and weights (length + 1,) of the row with this number, counted over all epochs."""
+    def find(self, number: int) -> tuple[Rows, int]:
+        """The rows of the epoch that row `number` belongs to, and its place among them."""
         while not self._ends or number >= self._ends[-1]:
             self._open(len(self._ends))
             self._ends.append((self._ends[-1] if self._ends else 0) + len(self._order))
         epoch = int(np.searchsorted(self._ends, number, side="right"))
         if epoch != self._epoch:
             self._open(epoch)
-        assert self._rows is not None
-        place = self._order[number - (self._ends[epoch - 1] if epoch else 0)]
-        return self._rows.ids[place], self._rows.weights[place]
+        assert self.rows is not None
+        return self.rows, int(self._order[number - (self._ends[epoch - 1] if epoch else 0)])
+
+    def _open(self, epoch: int) -> None:
+        self.rows = self._make(epoch)
+        self._order = generator(self._seed, f"{self._name} rows", epoch).permutation(len(self.rows))
+        self._epoch = epoch
+
+
+class RowStream:
+    """The rows of one data set, epoch after epoch."""
+
+    def __init__(self, source: SequenceSource, *, length: int, pad_id: int, seed: int) -> None:
+        def packed(epoch: int) -> PackedRows:
+            return pack(source.sequences(epoch), length=length, may_be_cut=source.may_be_cut, pad_id=pad_id)
+
+        self._epochs = EpochRows(packed, name=source.name, seed=seed)
+
+    def row(self, number: int) -> tuple[Ids, Weights]:
+        """Ids and weights (length + 1,) of the row with this number, counted over all epochs."""
+        rows, place = self._epochs.find(number)
+        return rows.ids[place], rows.weights[place]
 
     @property
     def padding_share(self) -> float:
         """Of the epoch that was read last."""
-        return self._rows.padding_share if self._rows else 0.0
-
-    def _open(self, epoch: int) -> None:
-        source = self._source
-        self._rows = pack(
-            source.sequences(epoch), length=self._length, may_be_cut=source.may_be_cut, pad_id=self._pad_id
-        )
-        self._order = generator(self._seed, f"{source.name} rows", epoch).permutation(len(self._rows))
-        self._epoch = epoch
+        return self._epochs.rows.padding_share if self._epochs.rows else 0.0
 
 
 class Shares:
