@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -16,10 +16,11 @@ def save_model_folder(
     tokenizer: PreTrainedTokenizerFast,
     *,
     weights: Mapping[str, Tensor] | None = None,
+    add_files: Callable[[Path], None] = lambda _: None,
 ) -> Path:
     """Write config, safetensors and tokenizer files; a folder that was there is replaced by a whole one.
 
-    `weights` stand for the model's own where given.
+    `weights` stand for the model's own where given; `add_files` is called with the folder before it has its name.
     """
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -28,6 +29,7 @@ def save_model_folder(
     try:
         model.save_pretrained(unfinished, state_dict=None if weights is None else dict(weights))
         tokenizer.save_pretrained(unfinished)
+        add_files(unfinished)
     finally:
         if had_bars:
             transformers_logging.enable_progress_bar()

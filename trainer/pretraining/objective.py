@@ -7,7 +7,8 @@ from typing import Literal
 from rag_embedder.registry import unknown_name
 from trainer.value_checks import above_zero, at_least
 
-Task = Literal["self", "next"]
+Task = str
+"""One of `TASKS`."""
 TASKS: tuple[Task, ...] = ("self", "next")
 """EBAE: the words of the text itself; EBAR: those of the passage after it."""
 
@@ -31,9 +32,7 @@ class Objective:
 
 
 VARIANTS: Mapping[str, Objective] = {
-    "paper": Objective(
-        slot_logits="mean", combine="sum", divisor=1.0, lm_weight=0.0, stop_words="keep", tasks=TASKS
-    ),
+    "paper": Objective(slot_logits="mean", combine="sum", divisor=1.0, lm_weight=0.0, stop_words="keep", tasks=TASKS),
     "released": Objective(
         slot_logits="max", combine="mean", divisor=10.0, lm_weight=1.0, stop_words="remove", tasks=TASKS
     ),
