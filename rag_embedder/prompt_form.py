@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Tokenizer
 
 from rag_embedder.errors import ConfigError
+from rag_embedder.registry import unknown_name
 from rag_embedder.scenario import Role
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class RolePrompt:
                 raise ConfigError(f"{name} of a prompt: got {text!r}; expected str of valid Unicode.")
         if not isinstance(self.is_joined, bool):
             raise ConfigError(f"is_joined of a prompt: got {self.is_joined!r}; expected true or false.")
+
+    def around(self, text: str) -> str:
+        """The text as the model reads it; a slot that is the end of the text is written "{eos}"."""
+        return f"{self.before}{text}{self.after}{''.join(self.slots)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +105,19 @@ class PromptForm:
                 f"prompt form {self.name!r} has {len(self.query.slots)} slots for queries and "
                 f"{len(self.document.slots)} for documents; expected as many."
             )
+
+    @classmethod
+    def named(cls, form: "str | PromptForm") -> "PromptForm":
+        """The published form of that name, or the form itself.
+
+        Raises:
+            ConfigError: for an unknown name.
+        """
+        if isinstance(form, PromptForm):
+            return form
+        if form not in PROMPT_FORMS:
+            raise unknown_name("prompt form", form, list(PROMPT_FORMS))
+        return PROMPT_FORMS[form]
 
     @property
     def num_slots(self) -> int:
@@ -193,6 +211,7 @@ PROMPT_FORMS: Mapping[str, PromptForm] = {
             document=RolePrompt(after="The input sentence is:"),
             query=RolePrompt(after="The next sentence is:"),
         ),
+        PromptForm(name="eos", document=RolePrompt(), query=RolePrompt()),
         PromptForm(
             name="repllama",
             document=RolePrompt(before="passage: ", is_joined=True),
@@ -200,7 +219,10 @@ PROMPT_FORMS: Mapping[str, PromptForm] = {
         ),
     )
 }
-"""Name -> form. EBAE's prompt, SELF, is the one of documents; EBAR's, NEXT, the one of queries."""
+"""Name -> form. "eos" is a bare end-of-text token, the form of a decoder that states none.
+
+Of LLaRA's forms, SELF (the text itself, EBAE) is the prompt of documents, NEXT (what follows it, EBAR) of queries.
+"""
 
 
 def form_to_json(form: PromptForm) -> dict[str, Any]:

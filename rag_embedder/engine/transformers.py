@@ -1,23 +1,33 @@
-"""The reference engine: a Hugging Face encoder on padded batches, in any precision torch offers."""
+"""The reference engine: a Hugging Face encoder or decoder on padded batches, in any precision torch offers."""
 
 import hashlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    MODEL_MAPPING,
+    AutoConfig,
+    AutoModel,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.utils import logging as transformers_logging
 
+from rag_embedder.engine.adapter import Adapter, read_adapter
+from rag_embedder.engine.exact_weights import ExactWeights, merge_adapter
 from rag_embedder.engine.one_batch import vectors_of_batch
 from rag_embedder.engine.precision import check_exact, dtype_named, name_of
 from rag_embedder.errors import ConfigError, ModelLoadError, UntrustedModelError
 from rag_embedder.model_folder import merge_delta
-from rag_embedder.pooling import POOLINGS
+from rag_embedder.pooling import pooling_named
 from rag_embedder.types import Vectors
 
 _LOADING = threading.Lock()
@@ -39,15 +49,17 @@ class TransformersEngine:
         device: torch.device,
         dtype: torch.dtype,
         normalize: bool = True,
+        num_slots: int = 1,
+        weights_hash: str | None = None,
     ) -> None:
-        self._weights_hash = _hash_weights(model)
+        self._weights_hash = weights_hash or _hash_weights(sorted(model.state_dict().items()))
         model.eval()
         torch.nn.Module.to(model, device=device, dtype=dtype)
         self.model = model
-        self._pool = POOLINGS[pooling]
+        self._pool = pooling_named(pooling, num_slots=num_slots)
         self._normalize = normalize
         self._device = device
-        self._pad_id = model.config.pad_token_id or 0
+        self._pad_id = padding_id(model)
 
     @classmethod
     def load(
@@ -55,13 +67,18 @@ class TransformersEngine:
         folder: Path,
         *,
         pooling: str,
+        num_slots: int = 1,
         delta: Path | None = None,
+        adapter: Path | None = None,
         normalize: bool = True,
         device: str = "auto",
         dtype: str = "float32",
         allow_pickle: bool = False,
     ) -> "TransformersEngine":
-        """Read config and weights of a folder, and add the differences in the folder `delta`.
+        """Read config and weights of a folder, and add the differences in the folder `delta`, or PEFT's in `adapter`.
+
+        A decoder is read in `dtype` at once, since it may not fit into memory in float32. Pooling "last" takes the
+        mean of `num_slots` states.
 
         Raises:
             ModelLoadError: for missing, wrong-shaped or unreadable weights. Nothing is ever filled in at random.
@@ -71,10 +88,18 @@ class TransformersEngine:
         target = resolve_device(device)
         chosen = dtype_named(dtype)
         with _LOADING:
-            model = _load_model(folder, allow_pickle=allow_pickle)
+            model, exact = _load_model(folder, dtype=chosen, adapter=adapter, allow_pickle=allow_pickle)
         if delta is not None:
             merge_delta(delta, float32_weights(model))
-        return cls(model, pooling=pooling, normalize=normalize, device=target, dtype=chosen)
+        return cls(
+            model,
+            pooling=pooling,
+            num_slots=num_slots,
+            normalize=normalize,
+            device=target,
+            dtype=chosen,
+            weights_hash=None if exact is None else _hash_weights(exact),
+        )
 
     @property
     def dim(self) -> int:
@@ -135,6 +160,7 @@ class TransformersEngine:
     @torch.inference_mode()
     def _forward(self, token_ids: Sequence[list[int]]) -> Vectors:
         input_ids, mask = self._pad(token_ids)
+        # Padding stands on the right, which no token of a decoder looks at.
         states = self.model(input_ids=input_ids, attention_mask=mask).last_hidden_state
         vectors = self._pool(states, mask).float()
         if self._normalize:
@@ -180,16 +206,52 @@ def _embedding_table(model: PreTrainedModel) -> Tensor:
     return table
 
 
-def _hash_weights(model: PreTrainedModel) -> str:
+def padding_id(model: PreTrainedModel) -> int:
+    """A token id to pad with; some decoders state none, or -1."""
+    stated = getattr(model.config, "pad_token_id", None)
+    return stated if isinstance(stated, int) and stated > 0 else 0
+
+
+def is_causal(config: PretrainedConfig) -> bool:
+    """Whether models of this kind read from left to right only, such as Llama, Mistral and Qwen."""
+    return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
+
+
+def _hash_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in weights:
         if not name.startswith("pooler."):  # never used, and absent or random in some checkpoints
             digest.update(f"{name} {list(tensor.shape)}".encode())
             digest.update(tensor.float().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
-def _load_model(folder: Path, *, allow_pickle: bool) -> PreTrainedModel:
+def _load_model(
+    folder: Path, *, dtype: torch.dtype, adapter: Path | None, allow_pickle: bool
+) -> tuple[PreTrainedModel, ExactWeights | None]:
+    """The model with its adapter merged, and the float32 weights where the model is held in another format."""
+    model = _load_base(folder, dtype=dtype, allow_pickle=allow_pickle)
+    weights = model.state_dict()
+    found = None if adapter is None else read_adapter(adapter, allow_pickle=allow_pickle).fitted(weights, adapter)
+    if found is not None:
+        weights = _with_own_vocabulary(model, found)
+    exact = None if model.dtype == torch.float32 else ExactWeights(folder, weights, found)
+    if found is not None:
+        merge_adapter(found, weights, exact)
+    return model, exact
+
+
+def _with_own_vocabulary(model: PreTrainedModel, adapter: Adapter) -> dict[str, Tensor]:
+    """The weights' names, after the embedding table has taken the size that the adapter's has."""
+    table = _embedding_table(model)
+    for name, weight in model.state_dict().items():
+        new = adapter.replaced.get(name)
+        if weight.data_ptr() == table.data_ptr() and new is not None and len(new) != len(table):
+            model.resize_token_embeddings(len(new), mean_resizing=False)
+    return model.state_dict()
+
+
+def _load_base(folder: Path, *, dtype: torch.dtype, allow_pickle: bool) -> PreTrainedModel:
     quiet = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     verbosity = transformers_logging.get_verbosity()
@@ -197,13 +259,15 @@ def _load_model(folder: Path, *, allow_pickle: bool) -> PreTrainedModel:
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         config.transformers_weights = None  # a config could name a pickled file there
+        config.use_cache = False
+        is_safe = any(folder.glob("*.safetensors"))
         model, report = AutoModel.from_pretrained(
             str(folder),
             config=config,
             local_files_only=True,
             trust_remote_code=False,
-            use_safetensors=not allow_pickle or any(folder.glob("*.safetensors")),
-            dtype=torch.float32,
+            use_safetensors=not allow_pickle or is_safe,
+            dtype=dtype if is_safe and is_causal(config) else torch.float32,
             ignore_mismatched_sizes=True,  # refused below, with their names
             # Chosen here, so that a kernel named inside the model's own config is never fetched or run.
             attn_implementation=_attention_of(config),
