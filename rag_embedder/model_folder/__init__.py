@@ -20,7 +20,7 @@ from rag_embedder.model_folder.adapter_config import is_adapter, read_adapter_co
 from rag_embedder.model_folder.delta_folder import write_delta
 from rag_embedder.model_folder.delta_header import is_delta, read_delta_header
 from rag_embedder.model_folder.delta_weights import merge_delta
-from rag_embedder.model_folder.saving import write_folder
+from rag_embedder.model_folder.saving import write_folder, write_our_file
 from rag_embedder.model_folder.settings import ModelSettings, read_settings
 from rag_embedder.model_folder.weights import check_weights
 
@@ -35,4 +35,5 @@ __all__ = [
     "read_settings",
     "write_delta",
     "write_folder",
+    "write_our_file",
 ]

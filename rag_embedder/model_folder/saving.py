@@ -54,7 +54,7 @@ def write_folder(
         if settings.prompt_form is None or tokenizer_adds_form:
             _write_sentence_transformers_files(temporary, settings, dim)
         write_weights(temporary / "model.safetensors")
-        _write_our_file(temporary, settings)
+        write_our_file(temporary, settings)
 
 
 def prompts_of(scenarios: Mapping[str, Scenario]) -> dict[str, str]:
@@ -104,7 +104,8 @@ def _write_sentence_transformers_files(folder: Path, settings: ModelSettings, di
     )
 
 
-def _write_our_file(folder: Path, settings: ModelSettings) -> None:
+def write_our_file(folder: Path, settings: ModelSettings) -> None:
+    """Say in a folder of config, weights and tokenizer what else decides its vectors."""
     form = settings.prompt_form
     prompted = (
         {}

@@ -156,11 +156,11 @@ def base_folder(settings: PretrainModelSettings) -> Path:
     """The folder of the base, as `Embedder.load` would find it.
 
     Raises:
-        ModelLoadError: if there is none, or it holds differences to an encoder.
+        ModelLoadError: if there is none, or it holds differences to another model.
     """
     source = locate(settings.base)
-    if source.delta is not None:
-        raise ModelLoadError(f"model.base: {settings.base} is a delta over an encoder; expected a decoder's folder.")
+    if source.base is not None:
+        raise ModelLoadError(f"model.base: {settings.base} holds differences to a base; expected a whole decoder.")
     check_weights(source.files, allow_pickle=False)
     return source.files
 

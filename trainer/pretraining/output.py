@@ -4,7 +4,9 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
+from rag_embedder.model_folder import ModelSettings, write_our_file
 from rag_embedder.prompt_form import PromptForm
+from rag_embedder.scenario import INSTRUCTION_SETS
 from trainer.language_model.model_folder import save_model_folder
 from trainer.pretraining.model import JointDecoder
 
@@ -12,5 +14,20 @@ from trainer.pretraining.model import JointDecoder
 def save_encoder(
     folder: Path, decoder: JointDecoder, tokenizer: PreTrainedTokenizerFast, *, form: PromptForm, max_length: int
 ) -> Path:
-    """Write whole weights, adapters merged, and tokenizer; a folder that was there is replaced by a whole one."""
-    return save_model_folder(folder, decoder.model, tokenizer, weights=decoder.weights())
+    """Write whole weights, adapters merged, tokenizer and prompt form; a folder that was there is replaced."""
+    settings = ModelSettings(
+        name=folder.parent.name,
+        pooling="last",
+        max_length=max_length,
+        lower_case=False,
+        scenarios=INSTRUCTION_SETS["none"],
+        training_state="pre-trained (EBAE and EBAR), not fine-tuned",
+        prompt_form=form,
+    )
+    return save_model_folder(
+        folder,
+        decoder.model,
+        tokenizer,
+        weights=decoder.weights(),
+        add_files=lambda path: write_our_file(path, settings),
+    )
