@@ -2,21 +2,18 @@
 
 import hashlib
 import json
-import sys
-import threading
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import numpy as np
 from tqdm import tqdm
 
 from rag_embedder.batching import plan_batches
 from rag_embedder.engine import ENGINES, Engine
-from rag_embedder.errors import ConfigError, InvalidTextError, ModelLoadError, TextTruncatedError
+from rag_embedder.errors import ConfigError, InvalidTextError, ModelLoadError
 from rag_embedder.micro_batch import MicroBatcher
 from rag_embedder.model_folder import ModelSettings, check_weights, read_settings, write_folder
 from rag_embedder.model_source import locate
@@ -24,38 +21,17 @@ from rag_embedder.prompt_form import PromptForm, form_to_json
 from rag_embedder.registry import unknown_name
 from rag_embedder.scenario import INSTRUCTION_SETS, Role, Scenario
 from rag_embedder.texts import check_text, check_texts
-from rag_embedder.tokenizer import TextTokenizer, TokenizedText
+from rag_embedder.tokenizer import TextTokenizer
+from rag_embedder.truncation import OnTruncate, Preview, Truncation
+from rag_embedder.truncation import TruncationWarning as TruncationWarning
 from rag_embedder.types import Vectors
 from rag_embedder.watching import tell_watches
-
-OnTruncate = Literal["warn", "error"]
 
 _SMALL = 32
 """Calls of at most this many texts are coalesced with those of other threads."""
 
 _PROGRESS_FROM = 512
 """Number of texts from which a terminal gets a progress bar."""
-
-
-class TruncationWarning(UserWarning):
-    """Texts were longer than the model reads; their ends were not encoded."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
-    """What the model would be given: the exact `text` with its instruction and prompt, and how much of it is read.
-
-    Of a text that is too long, the end is cut, and what a prompt form puts behind it stays.
-    """
-
-    text: str
-    num_tokens: int
-    max_length: int
-
-    @property
-    def is_truncated(self) -> bool:
-        """Whether the end of the text is not read."""
-        return self.num_tokens > self.max_length
 
 
 class Embedder:
@@ -79,10 +55,7 @@ class Embedder:
         self._settings = settings
         self._folder = folder
         self._tokenizer_folder = tokenizer_folder or folder
-        self._on_truncate: OnTruncate = _check_on_truncate(on_truncate)
-        self._has_warned = False
-        self._num_truncated = 0
-        self._counting = threading.Lock()
+        self._truncation = Truncation(on_truncate)
         self._model_hash = _hash_model(engine, tokenizer, settings)
         self._small_calls = MicroBatcher(self._encode_batches)
 
@@ -216,7 +189,7 @@ class Embedder:
     @property
     def num_truncated(self) -> int:
         """How many texts were cut so far."""
-        return self._num_truncated
+        return self._truncation.num_truncated
 
     @property
     def fingerprint(self) -> str:
@@ -347,13 +320,13 @@ class Embedder:
         on_truncate: OnTruncate | None,
     ) -> Vectors:
         instruction = self._scenario(scenario).instruction(role)
-        on_truncate = self._on_truncate if on_truncate is None else _check_on_truncate(on_truncate)
+        on_truncate = self._truncation.checked(on_truncate)
         checked = check_texts(texts)
         tell_watches(checked, scenario, role)
         if not checked:
             return np.empty((0, self.dim), dtype=np.float32)
         tokenized = self._tokenizer.encode([instruction + text for text in checked], role)
-        self._report_truncation(tokenized, on_truncate)
+        self._truncation.report(tokenized, self.max_length, on_truncate)
         token_ids = [text.ids for text in tokenized]
         if [] in token_ids:  # only for tokenizers without special tokens
             raise InvalidTextError(f"texts[{token_ids.index([])}] has no tokens; expected a text this model can read.")
@@ -372,27 +345,6 @@ class Embedder:
                 bar.update(len(batch))
         return vectors
 
-    def _report_truncation(self, tokenized: list[TokenizedText], on_truncate: OnTruncate) -> None:
-        cut = [position for position, text in enumerate(tokenized) if text.is_truncated]
-        if not cut:
-            return
-        longest = max(tokenized[position].num_tokens for position in cut)
-        summary = (
-            f"{len(cut)} of {len(tokenized)} texts have more than {self.max_length} tokens (first: texts[{cut[0]}], "
-            f"longest: {longest})"
-        )
-        if on_truncate == "error":
-            raise TextTruncatedError(f"{summary}; expected none. Shorten or chunk them. Nothing was encoded.")
-        with self._counting:
-            self._num_truncated += len(cut)
-            is_first, self._has_warned = not self._has_warned, True
-        if is_first:
-            warnings.warn(
-                f"{summary}; their ends are not encoded. This is said once; num_truncated keeps counting.",
-                TruncationWarning,
-                stacklevel=_frames_of_this_package(),
-            )
-
 
 def _scenarios(chosen: str | Sequence[Scenario]) -> Mapping[str, Scenario]:
     if not isinstance(chosen, str):
@@ -400,21 +352,6 @@ def _scenarios(chosen: str | Sequence[Scenario]) -> Mapping[str, Scenario]:
     if chosen not in INSTRUCTION_SETS:
         raise unknown_name("instruction set", chosen, list(INSTRUCTION_SETS))
     return INSTRUCTION_SETS[chosen]
-
-
-def _frames_of_this_package() -> int:
-    """The `stacklevel` with which a warning of the caller points at the first line outside this package."""
-    package = str(Path(__file__).parent)
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
-        level, frame = level + 1, frame.f_back
-    return level
-
-
-def _check_on_truncate(on_truncate: OnTruncate) -> OnTruncate:
-    if on_truncate not in ("warn", "error"):
-        raise ConfigError(f"on_truncate: got {on_truncate!r}; expected 'warn' or 'error'.")
-    return on_truncate
 
 
 def _hash_model(engine: Engine, tokenizer: TextTokenizer, settings: ModelSettings) -> str:

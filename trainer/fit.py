@@ -106,11 +106,13 @@ def load_encoder(recipe: Recipe, *, device: str) -> TrainableEncoder:
     return TrainableEncoder.load(
         model.base,
         pooling=model.pooling,
+        prompt_form=model.prompt_form,
         scenarios=model.instructions,
         more_scenarios=recipe.scenario,
         max_length=model.max_length,
         trained=model.trained,
         lora_rank=model.lora_rank,
+        lora_alpha=model.lora_alpha,
         dtype=model.dtype,
         device=device,
     )

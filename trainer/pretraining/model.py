@@ -14,14 +14,15 @@ from rag_embedder.errors import ConfigError, ModelLoadError
 from rag_embedder.model_folder import check_weights
 from rag_embedder.model_source import locate
 from rag_embedder.prompt_form import PromptForm
+from trainer.adapters import merged, with_adapters
 from trainer.language_model.token_loss import token_losses
-from trainer.pretraining.adapters import add_adapters, merged_weights
 from trainer.pretraining.attention import JOINT
 from trainer.pretraining.bag_of_words import Head, bag_losses, bag_recalls
 from trainer.pretraining.layout import JointBatch
 from trainer.pretraining.objective import Objective, Task
 from trainer.pretraining.settings import PretrainModelSettings
-from trainer.pretraining.slots import SlotEmbedding, add_embeddings, slot_ids
+from trainer.pretraining.slots import add_embeddings, slot_ids
+from trainer.slot_embeddings import SlotEmbeddings
 
 _AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16}
 
@@ -39,12 +40,20 @@ class JointDecoder(nn.Module):
     """Weights that are trained are float32; with dtype="bfloat16" a pass runs under autocast. Dropout is off."""
 
     def __init__(
-        self, model: PreTrainedModel, *, dtype: str, gradient_checkpointing: bool, device: torch.device
+        self,
+        model: PreTrainedModel,
+        *,
+        slots: SlotEmbeddings | None,
+        dtype: str,
+        gradient_checkpointing: bool,
+        device: torch.device,
     ) -> None:
         super().__init__()
         self.model = model
+        self.slots = slots
         self.device = device
         self._autocast = _AUTOCAST[dtype]
+        self._has_adapters = any(".lora_" in name for name, _ in model.named_parameters())
         model.set_attn_implementation(JOINT)
         self.eval()
         if gradient_checkpointing:
@@ -63,15 +72,17 @@ class JointDecoder(nn.Module):
     def states(self, batch: JointBatch) -> Tensor:
         """The last layer's states (tokens, width), after its norm, in the type of the pass."""
         options: dict[str, Any] = {
-            "input_ids": batch.ids.unsqueeze(0).to(self.device),
             "position_ids": batch.positions.unsqueeze(0).to(self.device),
             "use_cache": False,
             "spans": batch.spans,
         }
         if isinstance(self.model, BertLMHeadModel):
             # Given, because the model's own table of them is only as long as one text.
-            options["token_type_ids"] = torch.zeros_like(options["input_ids"])
+            options["token_type_ids"] = torch.zeros_like(options["position_ids"])
+        ids = batch.ids.unsqueeze(0).to(self.device)
         with self._pass():
+            embedded = self.model.get_input_embeddings()(ids)
+            options["inputs_embeds"] = embedded if self.slots is None else self.slots(ids, embedded)
             return self.model.base_model(**options).last_hidden_state.squeeze(0)
 
     def terms(self, batch: JointBatch, objective: Objective) -> Terms:
@@ -99,9 +110,20 @@ class JointDecoder(nn.Module):
                 for task, part in batch.tasks.items()
             }
 
-    def weights(self) -> dict[str, Tensor]:
-        """All tensors under the model's own names, adapters and trained slots in them."""
-        return merged_weights(self.model)
+    def weights(self) -> dict[str, Tensor] | None:
+        """All tensors under the model's own names, adapters and trained slots in them; None if those are its own."""
+        if not self._has_adapters:
+            return None
+        found = merged(self.model)
+        for name, weight in self.model.state_dict().items():
+            if self.slots is not None and weight.data_ptr() == self._table().data_ptr():
+                self.slots.put_into(found[name])
+        return found
+
+    def _table(self) -> Tensor:
+        layer = self.model.get_input_embeddings()
+        assert isinstance(layer, nn.Embedding)
+        return layer.weight
 
     def _pass(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self._autocast, enabled=self._autocast is not None)
@@ -111,10 +133,11 @@ class JointDecoder(nn.Module):
         return self.model.cls.predictions.transform(states) if isinstance(self.model, BertLMHeadModel) else states
 
     def _head(self) -> Head:
-        layer, embedding = self.model.get_output_embeddings(), self.model.get_input_embeddings()
+        layer = self.model.get_output_embeddings()
         assert isinstance(layer, nn.Linear)
-        if isinstance(embedding, SlotEmbedding) and layer.weight is embedding.table.weight:
-            return Head(embedding.whole(layer.weight), layer.bias)
+        if self.slots is not None and layer.weight is self._table():
+            # A head that is tied to the embeddings learns with them.
+            return Head(layer.weight.index_copy(0, self.slots.ids, self.slots.rows.to(layer.weight.dtype)), layer.bias)
         return Head(layer.weight, layer.bias)
 
 
@@ -144,12 +167,28 @@ def load_decoder(
     model = _load(folder, dtype)
     _check_base(model, settings.max_length)
     add_embeddings(model, new_ids, num_entries=1 + max(tokenizer.get_vocab().values()), seed=seed)
+    slots = None
     if settings.lora_rank:
-        alpha = settings.lora_alpha or 2.0 * settings.lora_rank
-        add_adapters(model, rank=settings.lora_rank, alpha=alpha, slots=slot_ids(tokenizer, form), seed=seed)
+        # Only the backbone is searched for layers: the head is outside of it.
+        torch.manual_seed(seed)
+        with_adapters(model.base_model, rank=settings.lora_rank, alpha=settings.lora_alpha)
+        slots = _trained_alone(model, slot_ids(tokenizer, form))
     return JointDecoder(
-        model, dtype=settings.dtype, gradient_checkpointing=settings.gradient_checkpointing, device=device
+        model,
+        slots=slots,
+        dtype=settings.dtype,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        device=device,
     )
+
+
+def _trained_alone(model: PreTrainedModel, ids: Sequence[int]) -> SlotEmbeddings | None:
+    """The embeddings of these tokens, to be trained while all other weights but adapters are frozen."""
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(".lora_" in name)
+    table = model.get_input_embeddings()
+    assert isinstance(table, nn.Embedding)
+    return SlotEmbeddings(table.weight, ids) if ids else None
 
 
 def base_folder(settings: PretrainModelSettings) -> Path:

@@ -1,9 +1,11 @@
 """The folder of a pre-trained decoder: a causal language model to transformers, an encoder to `Embedder.load`."""
 
+import json
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
+from evals.whole_file import write_json
 from rag_embedder.model_folder import ModelSettings, write_our_file
 from rag_embedder.prompt_form import PromptForm
 from rag_embedder.scenario import INSTRUCTION_SETS
@@ -24,10 +26,17 @@ def save_encoder(
         training_state="pre-trained (EBAE and EBAR), not fine-tuned",
         prompt_form=form,
     )
+
+    def add_files(path: Path) -> None:
+        # transformers states the type of the model in memory; what is written is float32, adapters added.
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        write_json(config | {"dtype": "float32"}, path / "config.json")
+        write_our_file(path, settings)
+
     return save_model_folder(
         folder,
         decoder.model,
         tokenizer,
         weights=decoder.weights(),
-        add_files=lambda path: write_our_file(path, settings),
+        add_files=add_files,
     )

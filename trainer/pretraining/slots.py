@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerFast
 
 from rag_embedder.prompt_form import EOS, PromptForm
@@ -60,27 +60,3 @@ def add_embeddings(model: PreTrainedModel, ids: Sequence[int], *, num_entries: i
 def _ids(tokenizer: PreTrainedTokenizerFast, tokens: Sequence[str]) -> list[int]:
     known = tokenizer.get_vocab()
     return [known[token] for token in tokens]
-
-
-class SlotEmbedding(nn.Module):
-    """An embedding whose slots alone are trained: their rows are those of `table` plus `change`, which begins at 0."""
-
-    def __init__(self, table: nn.Embedding, ids: Sequence[int]) -> None:
-        super().__init__()
-        self.table = table
-        places = torch.zeros(table.num_embeddings, dtype=torch.long)
-        places[list(ids)] = torch.arange(1, len(ids) + 1)
-        self.register_buffer("ids", torch.tensor(list(ids), dtype=torch.long), persistent=False)
-        self.register_buffer("_places", places, persistent=False)
-        self.change = nn.Parameter(torch.zeros(len(ids), table.embedding_dim))
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """(...) to (..., width)."""
-        rows = torch.cat([self.change.new_zeros(1, self.change.shape[1]), self.change])
-        places = self.get_buffer("_places")[ids]
-        embedded = self.table(ids)
-        return embedded + nn.functional.embedding(places, rows).to(embedded.dtype)
-
-    def whole(self, table: Tensor) -> Tensor:
-        """A table of as many rows with the changes in it: the embedding itself, or a head that is tied to it."""
-        return table.index_add(0, self.get_buffer("ids"), self.change.to(table.dtype))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import trainer
 from rag_embedder import Embedder
 from rag_embedder.errors import ConfigError, ModelLoadError
 from rag_embedder.prompt_form import PROMPT_FORMS
@@ -18,11 +19,14 @@ from tests import tiny_models
 from tests.trainer.pretraining.pretrain_cases import make_recipe, make_texts, make_tokenizer, write_base
 from trainer.errors import NonFiniteError
 from trainer.language_model.decoder import new_decoder
+from trainer.language_model.recipe import load_recipe as load_lm_recipe
 from trainer.language_model.settings import DecoderSettings
 from trainer.language_model.tokenizer import encoder_tokenizer
 from trainer.pretrain import main, prepare_run, pretrain_decoder
+from trainer.pretraining.objective import VARIANTS
 from trainer.pretraining.recipe import load_recipe, recipe_to_toml
-from trainer.pretraining.slots import SlotEmbedding, slot_ids
+from trainer.pretraining.slots import slot_ids
+from trainer.slot_embeddings import SlotEmbeddings
 
 
 def weights_of(run):
@@ -77,13 +81,13 @@ def test_with_adapters_new_embeddings_learn_and_no_old_weight_changes(tmp_path, 
     base = write_base(tmp_path / "base", is_tied=is_tied)
     run = prepare_run(make_recipe(tmp_path, base=base, model={"lora_rank": 4}, objective={"variant": "released"}))
     before = run.decoder.weights()
-    embedding = run.decoder.model.get_input_embeddings()
-    assert isinstance(embedding, SlotEmbedding)
+    embedding = run.decoder.slots
+    assert isinstance(embedding, SlotEmbeddings)
     trained = {name for name, weight in run.decoder.named_parameters() if weight.requires_grad}
-    assert trained == {name for name, _ in run.decoder.named_parameters() if "lora_" in name or "change" in name}
+    assert trained == {name for name, _ in run.decoder.named_parameters() if "lora_" in name or name == "slots.rows"}
     assert len([name for name in trained if "lora_A" in name]) == 2 * 7
     run.train_step()
-    assert bool((embedding.change.grad.abs().sum(1) > 0).all())
+    assert bool((embedding.rows.grad.abs().sum(1) > 0).all())
     run.train_step()
     after = run.decoder.weights()
     slots = slot_ids(run.tokenizer, PROMPT_FORMS["llara"])
@@ -100,8 +104,24 @@ def test_with_adapters_new_embeddings_learn_and_no_old_weight_changes(tmp_path, 
         merged = make_merged(run)
         expected = merged(input_ids=ids).logits
         run.decoder.model.set_attn_implementation("eager")
-        states = run.decoder.model.base_model(input_ids=ids).last_hidden_state
+        embedded = embedding(ids, run.decoder.model.get_input_embeddings()(ids))
+        states = run.decoder.model.base_model(inputs_embeds=embedded).last_hidden_state
         torch.testing.assert_close(states @ run.decoder._head().weight.T, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_frozen_weights_are_held_in_the_type_of_the_pass_and_all_are_saved_in_float32(tmp_path):
+    model = {"lora_rank": 4, "lora_alpha": 8.0, "dtype": "bfloat16"}
+    run = prepare_run(make_recipe(tmp_path, model=model, steps=2))
+    dtypes = {(weight.requires_grad, weight.dtype) for weight in run.decoder.parameters()}
+    assert dtypes == {(True, torch.float32), (False, torch.bfloat16)}
+    run.run()
+    folder = tmp_path / "out" / "model"
+    assert json.loads((folder / "config.json").read_text())["dtype"] == "float32"
+    saved, expected = AutoModelForCausalLM.from_pretrained(folder).state_dict(), run.decoder.weights()
+    for name, weight in saved.items():
+        torch.testing.assert_close(weight, expected[name], rtol=0, atol=0)
+    change = saved["model.layers.0.mlp.up_proj.weight"] - expected["model.layers.0.mlp.up_proj.weight"].bfloat16()
+    assert change.abs().max() > 0
 
 
 def make_merged(run):
@@ -112,7 +132,7 @@ def make_merged(run):
 
 def test_new_slots_begin_near_the_mean_and_apart(tmp_path):
     run = prepare_run(make_recipe(tmp_path))
-    table = run.decoder.weights()["model.embed_tokens.weight"]
+    table = weights_of(run)["model.model.embed_tokens.weight"]
     slots = slot_ids(run.tokenizer, PROMPT_FORMS["llara"])
     assert slots == list(range(len(table) - 16, len(table)))
     old = AutoModelForCausalLM.from_pretrained(tmp_path / "base").get_input_embeddings().weight.detach()
@@ -121,7 +141,7 @@ def test_new_slots_begin_near_the_mean_and_apart(tmp_path):
     assert 0.05 < distance.min() < distance.max() < 0.2
     assert torch.pdist(table[-16:]).min() > 0
     again = prepare_run(make_recipe(tmp_path, base=tmp_path / "base"))
-    torch.testing.assert_close(again.decoder.weights()["model.embed_tokens.weight"], table, rtol=0, atol=0)
+    torch.testing.assert_close(weights_of(again)["model.model.embed_tokens.weight"], table, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("form", ["llara", "llara-paper"])
@@ -141,8 +161,7 @@ def test_the_folder_is_an_encoder_whose_vectors_are_the_slots(tmp_path, form):
     # and the base of another pre-training, which adds no token again
     second = prepare_run(make_recipe(tmp_path, base=folder, out=str(tmp_path / "second"), model={"form": form}))
     assert len(second.tokenizer) == len(tokenizer)
-    for name, weight in second.decoder.weights().items():
-        torch.testing.assert_close(weight, run.decoder.weights()[name], rtol=0, atol=0)
+    torch.testing.assert_close(weights_of(second), weights_of(run), rtol=0, atol=0)
 
 
 def slot_vector(run, prompt, text):
@@ -205,6 +224,17 @@ def test_recipes_are_read_overridden_and_written(tmp_path):
     }.items():
         with pytest.raises(ConfigError, match=message):
             load_recipe(path, [override])
+
+
+@pytest.mark.parametrize(("name", "read"), [("pretrain_llara", load_recipe), ("pretrain_decoder", load_lm_recipe)])
+def test_the_shipped_recipes_are_valid_and_fit_each_other(name, read):
+    path = Path(trainer.__file__).parent / "recipes" / f"{name}.toml"
+    recipe = read(path)
+    other = load_lm_recipe(path.with_name("pretrain_decoder.toml"))
+    assert recipe.model.max_length <= other.model.max_length
+    if name == "pretrain_llara":
+        assert recipe.model.base == f"{other.train.out}/model"
+        assert recipe.objective.resolved() == VARIANTS["paper"]
 
 
 def test_bases_that_are_no_decoders(tmp_path):
