@@ -170,8 +170,10 @@ def load_decoder(
     slots = None
     if settings.lora_rank:
         # Only the backbone is searched for layers: the head is outside of it.
+        backbone = model.base_model
+        assert isinstance(backbone, PreTrainedModel)
         torch.manual_seed(seed)
-        with_adapters(model.base_model, rank=settings.lora_rank, alpha=settings.lora_alpha)
+        with_adapters(backbone, rank=settings.lora_rank, alpha=settings.lora_alpha)
         slots = _trained_alone(model, slot_ids(tokenizer, form))
     return JointDecoder(
         model,
