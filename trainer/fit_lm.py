@@ -27,6 +27,7 @@ from trainer.language_model.settings import MAY_CHANGE, LanguageModelRecipe
 from trainer.language_model.shown_run import show_run
 from trainer.language_model.tokenizer import encoder_tokenizer, learned_tokenizer, open_tokenizer
 from trainer.language_model.training import LanguageModelRun
+from trainer.recipe_file import recipe_path
 from trainer.run_folder import RECIPE, check_out
 from trainer.runlog import write_run
 
@@ -36,12 +37,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def fit(
-    recipe: Annotated[Path, typer.Argument(help="A TOML file.")],
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped recipe: pretrain_decoder.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="train.steps=100, data.talk.weight=2 ...")] = None,
     resume: Annotated[bool, typer.Option(help="Continue the run in train.out from its last checkpoint.")] = False,
 ) -> None:
     """Train; write checkpoints, log, curves and the model folder into the recipe's train.out."""
-    fit_language_model(load_recipe(recipe, overrides or ()), resume=resume)
+    fit_language_model(load_recipe(recipe_path(recipe), overrides or ()), resume=resume)
 
 
 def fit_language_model(recipe: LanguageModelRecipe, *, resume: bool = False, show_progress: bool = True) -> Metrics:

@@ -26,13 +26,14 @@ from trainer.language_model.tokenizer import open_tokenizer
 from trainer.pretraining.data import PassageSet, prepare_set, read_sets
 from trainer.pretraining.evaluation import table
 from trainer.pretraining.layout import JointForm
-from trainer.pretraining.model import base_folder, load_decoder
+from trainer.pretraining.loading import base_folder, load_decoder
 from trainer.pretraining.passages import Documents
 from trainer.pretraining.recipe import load_recipe, recipe_to_toml
 from trainer.pretraining.settings import PassageDataSettings, PretrainRecipe
 from trainer.pretraining.slots import add_slots
 from trainer.pretraining.targets import TargetWords
 from trainer.pretraining.training import PretrainRun
+from trainer.recipe_file import recipe_path
 from trainer.run_folder import RECIPE, check_out
 from trainer.runlog import write_run
 
@@ -41,12 +42,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def pretrain(
-    recipe: Annotated[Path, typer.Argument(help="A TOML file.")],
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped recipe: pretrain_llara.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="model.base=FOLDER, objective.tasks=self ...")] = None,
     resume: Annotated[bool, typer.Option(help="Continue the run in train.out from its last checkpoint.")] = False,
 ) -> None:
     """Train; write checkpoints, log, curves and the model folder into the recipe's train.out."""
-    pretrain_decoder(load_recipe(recipe, overrides or ()), resume=resume)
+    pretrain_decoder(load_recipe(recipe_path(recipe), overrides or ()), resume=resume)
 
 
 def pretrain_decoder(recipe: PretrainRecipe, *, resume: bool = False, show_progress: bool = True) -> Metrics:

@@ -12,10 +12,11 @@ from rag_embedder.prompt_form import PROMPT_FORMS
 from tests.tiny_decoders import SLOTS, write_adapter, write_decoder
 from trainer.checkpoint import checkpoints, load
 from trainer.export import export_checkpoint
-from trainer.fit import fit_recipe, load_encoder, recipe_path
+from trainer.fit import fit_recipe, load_encoder
 from trainer.model import TrainableEncoder
 from trainer.packed_attention import packed_attention
 from trainer.recipe import load_recipe
+from trainer.recipe_file import recipe_path
 from trainer.settings import ModelSettings
 
 TEXTS = ["the big river", "a green dog in the city of paris", "dog", "what is the capital of norway ? a dog .", "dog"]

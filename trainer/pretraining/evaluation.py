@@ -23,11 +23,11 @@ def measure(
     values: dict[str, list[float]] = defaultdict(list)
     nats, num_tokens = 0.0, 0
     for batch in token_batches(sequences, max_tokens=decoder.batch_tokens, num_slots=num_slots):
-        terms = decoder.terms(batch, objective)
+        terms = decoder.terms(batch, objective, with_recalls=True)
         nats, num_tokens = nats + float(terms.lm), num_tokens + len(batch.read)
-        for task, recalls in decoder.recalls(batch, objective).items():
-            values[f"{task}_loss"] += terms.each[task].tolist()
-            values[f"{task}_recall"] += recalls.tolist()
+        for task, each in terms.each.items():
+            values[f"{task}_loss"] += each.tolist()
+            values[f"{task}_recall"] += terms.recalls[task].tolist()
     found = {name: sum(each) / len(each) for name, each in values.items()}
     return found | ({"lm_loss": nats / num_tokens} if objective.lm_weight and num_tokens else {})
 

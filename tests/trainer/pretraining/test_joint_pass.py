@@ -15,7 +15,7 @@ from trainer.language_model.tokenizer import open_tokenizer
 from trainer.pretrain import prepare_run
 from trainer.pretraining.batches import token_batches
 from trainer.pretraining.layout import JointBatch, JointForm, Shape
-from trainer.pretraining.model import load_decoder
+from trainer.pretraining.loading import load_decoder
 from trainer.pretraining.settings import PretrainModelSettings
 from trainer.pretraining.slots import add_slots
 
