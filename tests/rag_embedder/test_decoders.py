@@ -250,7 +250,6 @@ def test_an_adapter_of_another_base_is_refused(folder, tmp_path):
     [
         ({"prompt_form": "lara"}, "unknown prompt form 'lara'.*Did you mean 'llara'"),
         ({"prompt_form": "llara", "pooling": "mean"}, "pooling: got 'mean' with prompt form 'llara'"),
-        ({"prompt_form": "llara", "engine": "packed"}, "engine 'packed' computes bert"),
     ],
 )
 def test_wrong_options_are_refused(folder, options, message):
