@@ -107,7 +107,7 @@ class Embedder:
         if chosen is not None:
             settings = replace(settings, scenarios=_scenarios(chosen))
         settings = settings.with_reading(
-            pooling=pooling, prompt_form=prompt_form or (source.prompt_form if pooling is None else None)
+            pooling=pooling, prompt_form=prompt_form or (source.prompt_form if pooling in (None, "last") else None)
         )
         # Our own folders know their name; elsewhere it is the hub id or the folder's.
         settings = replace(settings, name=settings.name if settings.name != source.files.name else source.name)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors.torch import load_file
@@ -87,7 +88,12 @@ def read_adapter(folder: Path, *, allow_pickle: bool = False) -> Adapter:
 def _read(folder: Path, allow_pickle: bool) -> Mapping[str, Tensor]:
     if (folder / _WEIGHTS).exists() or not allow_pickle:
         return load_file(folder / _WEIGHTS)
-    return torch.load(folder / _PICKLED, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(folder / _PICKLED, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, UnpicklingError) as error:
+        raise ModelLoadError(
+            f"{folder / _PICKLED} cannot be read as tensors alone: {type(error).__name__}. Expected {_WEIGHTS}."
+        ) from error
 
 
 def _name_in(names: Mapping[str, Tensor], name: str, folder: Path) -> str:
