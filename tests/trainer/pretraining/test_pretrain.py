@@ -22,6 +22,7 @@ from trainer.language_model.decoder import new_decoder
 from trainer.language_model.recipe import load_recipe as load_lm_recipe
 from trainer.language_model.settings import DecoderSettings
 from trainer.language_model.tokenizer import encoder_tokenizer
+from trainer.model import TrainableEncoder
 from trainer.pretrain import main, prepare_run, pretrain_decoder
 from trainer.pretraining.objective import VARIANTS
 from trainer.pretraining.recipe import load_recipe, recipe_to_toml
@@ -158,6 +159,10 @@ def test_the_folder_is_an_encoder_whose_vectors_are_the_slots(tmp_path, form):
         prompt = PROMPT_FORMS[form].tokenised(tokenizer).of(role)
         for text, vector in zip(texts, encode(texts, scenario="qa"), strict=True):
             np.testing.assert_allclose(vector, slot_vector(run, prompt, text), atol=1e-5)
+    # what fine-tuning begins at, on its packed path
+    trained = TrainableEncoder.load(folder, device="cpu")
+    found = trained.encode(texts, "qa", "document").detach().numpy()
+    np.testing.assert_allclose(found, embedder.encode_documents(texts, scenario="qa"), atol=1e-5)
     # and the base of another pre-training, which adds no token again
     second = prepare_run(make_recipe(tmp_path, base=folder, out=str(tmp_path / "second"), model={"form": form}))
     assert len(second.tokenizer) == len(tokenizer)
