@@ -17,9 +17,10 @@ from pathlib import Path
 from evals.report.insertion import fill_blocks
 from trainer.compare import compared, table
 from trainer.examples import Candidate, Example
-from trainer.fit import fit_recipe, recipe_path
+from trainer.fit import fit_recipe
 from trainer.reading import read_examples, write_examples
 from trainer.recipe import load_recipe
+from trainer.recipe_file import recipe_path
 from trainer.settings import DataSettings, Recipe
 
 RECIPE = recipe_path("ablation")

@@ -81,7 +81,9 @@ def export_checkpoint(
     run = chosen.parent.parent
     recipe = load_recipe(run / RECIPE)
     state = load(chosen)
-    model = recipe.model if max_length is None else replace(recipe.model, max_length=max_length)
+    # In float32, so that adapters are added to the weights as they were published.
+    model = replace(recipe.model, dtype="float32")
+    model = model if max_length is None else replace(model, max_length=max_length)
     encoder = load_encoder(replace(recipe, model=model), device="cpu")
     _put_weights(encoder, state, chosen)
     settings = replace(
@@ -112,6 +114,9 @@ def _write_whole(encoder: TrainableEncoder, settings: ModelSettings, out: Path) 
         out,
         settings,
         source=encoder.folder,
+        tokenizer=encoder.tokenizer_folder,
+        tokenizer_adds_form=encoder.tokenizer.adds_form,
+        vocabulary_size=encoder.vocabulary_size,
         dim=encoder.dim,
         write_weights=lambda path: _write_weights(merged, path),
     )
@@ -119,7 +124,7 @@ def _write_whole(encoder: TrainableEncoder, settings: ModelSettings, out: Path) 
 
 def _write_delta(encoder: TrainableEncoder, settings: ModelSettings, out: Path, *, bits: int) -> None:
     base = base_folder()
-    if encoder.folder != base:
+    if encoder.folder != base or encoder.settings.prompt_form is not None:
         raise ConfigError(
             f"--delta: the run's model.base lies in {encoder.folder}; expected {BASE_HUB_ID} (or a delta of it), which "
             "everybody has. Export without --delta."

@@ -25,6 +25,7 @@ from trainer.loop import Progress, run_fit
 from trainer.losses.batch_scores import check_unit_rows
 from trainer.model import TrainableEncoder
 from trainer.recipe import load_recipe, recipe_to_toml, save_recipe
+from trainer.recipe_file import recipe_path
 from trainer.run_folder import RECIPE, check_out
 from trainer.runlog import LOG, draw_curves, write_run
 from trainer.settings import Recipe
@@ -106,11 +107,13 @@ def load_encoder(recipe: Recipe, *, device: str) -> TrainableEncoder:
     return TrainableEncoder.load(
         model.base,
         pooling=model.pooling,
+        prompt_form=model.prompt_form,
         scenarios=model.instructions,
         more_scenarios=recipe.scenario,
         max_length=model.max_length,
         trained=model.trained,
         lora_rank=model.lora_rank,
+        lora_alpha=model.lora_alpha,
         dtype=model.dtype,
         device=device,
     )
@@ -146,12 +149,6 @@ def check_vectors(stepper: Stepper) -> None:
             check_unit_rows(vectors)
         except InputError as error:
             raise InputError(f"model.base {base or '(the default)'}, first query of data.{name}: {error}") from None
-
-
-def recipe_path(name: str) -> Path:
-    """The file of that name, or else the recipe of that name that ships with the package; a folder does not count."""
-    shipped = Path(__file__).parent / "recipes" / f"{Path(name).name.removesuffix('.toml')}.toml"
-    return shipped if not Path(name).is_file() and shipped.exists() else Path(name)
 
 
 def _fixed_part(recipe: Recipe) -> str:

@@ -22,27 +22,27 @@ from trainer.language_model.data import PreparedSet, RawSet, prepare, read_raw, 
 from trainer.language_model.decoder import new_decoder
 from trainer.language_model.evaluation import table
 from trainer.language_model.recipe import load_recipe, recipe_to_toml
-from trainer.language_model.settings import LanguageModelRecipe
+from trainer.language_model.run_loop import MODEL, Metrics
+from trainer.language_model.settings import MAY_CHANGE, LanguageModelRecipe
+from trainer.language_model.shown_run import show_run
 from trainer.language_model.tokenizer import encoder_tokenizer, learned_tokenizer, open_tokenizer
-from trainer.language_model.training import MODEL, LanguageModelRun, Metrics, StepResult
+from trainer.language_model.training import LanguageModelRun
+from trainer.recipe_file import recipe_path
 from trainer.run_folder import RECIPE, check_out
-from trainer.runlog import draw_curves, write_run
+from trainer.runlog import write_run
 
 TOKENIZER = "tokenizer"
-_MAY_CHANGE = ("log_every", "eval_every", "save_every", "keep")
-"""Train settings with which a run may be continued although they are others than at its start."""
-
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command()
 def fit(
-    recipe: Annotated[Path, typer.Argument(help="A TOML file.")],
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped recipe: pretrain_decoder.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="train.steps=100, data.talk.weight=2 ...")] = None,
     resume: Annotated[bool, typer.Option(help="Continue the run in train.out from its last checkpoint.")] = False,
 ) -> None:
     """Train; write checkpoints, log, curves and the model folder into the recipe's train.out."""
-    fit_language_model(load_recipe(recipe, overrides or ()), resume=resume)
+    fit_language_model(load_recipe(recipe_path(recipe), overrides or ()), resume=resume)
 
 
 def fit_language_model(recipe: LanguageModelRecipe, *, resume: bool = False, show_progress: bool = True) -> Metrics:
@@ -59,26 +59,13 @@ def fit_language_model(recipe: LanguageModelRecipe, *, resume: bool = False, sho
         _fixed_part(recipe),
         resume=resume,
         fixed_part=lambda path: _fixed_part(load_recipe(path)),
-        may_change=_MAY_CHANGE,
+        may_change=MAY_CHANGE,
     )
     run = prepare_run(recipe)
     write_text(recipe_to_toml(recipe), out / RECIPE)
     run.tokenizer.save_pretrained(out / TOKENIZER)
     write_run(out, seed=recipe.train.seed, command=["python -m trainer.fit_lm", *sys.argv[1:]])
-    with tqdm(total=recipe.train.steps, desc="fitting", unit="step", disable=None if show_progress else True) as bar:
-        if show_progress:
-            bar.write(_describe(run))
-
-        def on_step(result: StepResult) -> None:
-            bar.update(result.step - bar.n)
-            bar.set_postfix_str(f"loss {result.loss:.3f}, {result.tokens / result.seconds:,.0f} tokens/s")
-
-        def on_metrics(step: int, metrics: Metrics) -> None:
-            if show_progress:
-                bar.write(f"step {step}\n{table(metrics)}")
-
-        metrics = run.run(resume=resume, on_step=on_step, on_metrics=on_metrics)
-    draw_curves(out)
+    metrics = show_run(run, recipe.train, begin=_describe(run), table=table, resume=resume, is_shown=show_progress)
     if show_progress:
         tqdm.write(_summary(run))
     return metrics
@@ -96,8 +83,7 @@ def prepare_run(recipe: LanguageModelRecipe) -> LanguageModelRun:
 
 
 def _fixed_part(recipe: LanguageModelRecipe) -> str:
-    defaults = {spec.name: spec.default for spec in dataclasses.fields(recipe.train) if spec.name in _MAY_CHANGE}
-    return recipe_to_toml(dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, **defaults)))
+    return recipe_to_toml(dataclasses.replace(recipe, train=recipe.train.fixed_part()))
 
 
 def _tokenizer(recipe: LanguageModelRecipe, sets: Sequence[RawSet]) -> PreTrainedTokenizerFast:

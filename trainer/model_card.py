@@ -46,7 +46,7 @@ def model_card(
         raise unknown_name("data set with a licence:", unknown[0], [each["name"] for each in sets])
     origin = json.loads((run / RUN).read_text(encoding="utf-8"))[-1]
     parts = [
-        _front_matter(licences, is_delta=delta_bits is not None),
+        _front_matter(licences, settings, is_delta=delta_bits is not None),
         f"# {settings.name}\n\nAn encoder for retrieval by LLM agents, {settings.training_state}. Weights: licence "
         f"{licences.model}. Base: {base}.",
         _usage(settings, delta_bits),
@@ -59,8 +59,9 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(licences: Licences, *, is_delta: bool) -> str:
-    whole, delta = ["library_name: sentence-transformers"], ["library_name: rag-embedder", f"base_model: {BASE_HUB_ID}"]
+def _front_matter(licences: Licences, settings: ModelSettings, *, is_delta: bool) -> str:
+    library = "sentence-transformers" if settings.prompt_form is None else "rag-embedder"
+    whole, delta = [f"library_name: {library}"], ["library_name: rag-embedder", f"base_model: {BASE_HUB_ID}"]
     stated = [] if licences.model == _NOT_STATED else [f"license: {json.dumps(licences.model)}"]
     lines = [*(delta if is_delta else whole), "pipeline_tag: sentence-similarity", *stated]
     return "\n".join(["---", *lines, "---"])
@@ -74,6 +75,12 @@ def _usage(settings: ModelSettings, delta_bits: int | None) -> str:
         layout = f"""The folder holds the differences to {BASE_HUB_ID}, in {delta_bits} bits, which are added to its
 weights at load; the figures below are of the weights before they were rounded. For sentence-transformers write
 the whole model first, `embedder.save("WHOLE")`: """
+    usage = f"""{layout}`SentenceTransformer("{folder}").encode(texts, prompt_name="{scenario}_query")`, and
+`"{scenario}_document"` for documents."""
+    if settings.prompt_form is not None:
+        usage = f"A decoder: the query is read as `{settings.prompt_form.query.around('QUERY')}`, a document as\n" + (
+            f"`{settings.prompt_form.document.around('DOCUMENT')}`. Other libraries must put the same around texts."
+        )
     return f"""## Use
 
 ```python
@@ -84,8 +91,7 @@ queries = embedder.encode_queries(["..."], scenario="{scenario}")
 documents = embedder.encode_documents(["..."], scenario="{scenario}")
 ```
 
-{layout}`SentenceTransformer("{folder}").encode(texts, prompt_name="{scenario}_query")`, and
-`"{scenario}_document"` for documents. Scenarios: {", ".join(settings.scenarios)}. At most {settings.max_length} tokens
+{usage} Scenarios: {", ".join(settings.scenarios)}. At most {settings.max_length} tokens
 of a text are read, its instruction included."""
 
 

@@ -51,6 +51,12 @@ def read_records(path: str | Path, overrides: Sequence[str], form: RecipeForm) -
         return _records(content, form)
 
 
+def recipe_path(name: str) -> Path:
+    """The file of that name, or else the recipe of that name that ships with the package; a folder does not count."""
+    shipped = Path(__file__).parent / "recipes" / f"{Path(name).name.removesuffix('.toml')}.toml"
+    return shipped if not Path(name).is_file() and shipped.exists() else Path(name)
+
+
 @contextmanager
 def naming_file(path: str | Path, overrides: Sequence[str]) -> Iterator[None]:
     """Inside, what is wrong with a record's values is said with the recipe's file and what was changed in it."""

@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 import trainer
 from tests import tiny_models
 from trainer.checkpoint import TENSORS, checkpoints
-from trainer.fit import fit_recipe, recipe_path
+from trainer.fit import fit_recipe
 from trainer.losses import LOSSES
 from trainer.recipe import load_recipe
+from trainer.recipe_file import recipe_path
 from trainer.runlog import read_log
 
 ROOT = Path(trainer.__file__).parent.parent

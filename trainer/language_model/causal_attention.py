@@ -1,6 +1,5 @@
 """Causal attention over full rows: every token attends to itself and all before it in its row."""
 
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from trainer.packed_attention import attention_gradients
+from trainer.packed_attention import attention_gradients, future_mask
 
 CAUSAL = "rag_embedder_causal"
 """The name under which transformers finds this attention."""
@@ -32,12 +31,27 @@ def causal_attention(
     # Rotary positions come in float32 and widen what they turn.
     query, key = query.to(value.dtype), key.to(value.dtype)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return causal_product(query, key, value, scale=scale).transpose(1, 2).contiguous(), None
+
+
+def causal_product(query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
+    """Attention in which the last query sees all keys, the one before it all but the last, and so on.
+
+    `query` (rows, heads, n, head dim), `key` and `value` (rows, heads, m, head dim) with m at least n, of one type.
+    Returns (rows, heads, n, head dim).
+    """
     if query.device.type == "cpu" and query.dtype != torch.float32:
         out = _HalfPrecisionCausal.apply(query, key, value, scale)
         assert isinstance(out, Tensor)
-    else:
-        out = scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
-    return out.transpose(1, 2).contiguous(), None
+        return out
+    return _fused(query, key, value, scale)
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    if query.shape[2] == key.shape[2]:
+        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+    mask = future_mask(query.shape[2], query.dtype, query.device, num_keys=key.shape[2])
+    return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
 
 
 class _HalfPrecisionCausal(torch.autograd.Function):
@@ -45,25 +59,19 @@ class _HalfPrecisionCausal(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:  # noqa: ANN401
-        """(rows, heads, tokens, head dim) in and out."""
+        """As `causal_product`."""
         ctx.save_for_backward(query, key, value)
         ctx.scale = scale
-        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+        return _fused(query, key, value, scale)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         """The gradients at query, key and value."""
         rows, heads, length, _ = gradients[0].shape
         flat = [tensor.flatten(0, 1) for tensor in (*ctx.saved_tensors, gradients[0])]
-        mask = _future(length, flat[0].dtype, flat[0].device)
+        mask = future_mask(length, flat[0].dtype, flat[0].device, num_keys=flat[1].shape[1])
         parts = attention_gradients(*flat, scale=ctx.scale, mask=mask)
         return *(part.unflatten(0, (rows, heads)) for part in parts), None
-
-
-@lru_cache(maxsize=8)
-def _future(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """What is added to the scores (length, length): minus infinity for tokens that come later."""
-    return torch.full((length, length), -torch.inf, dtype=dtype, device=device).triu(1)
 
 
 AttentionInterface.register(CAUSAL, causal_attention)

@@ -32,12 +32,7 @@ class RawSet:
             ConfigError: if nothing is left to train on.
         """
         count = len(self.texts) or len(self.examples)
-        held_out = self.settings.held_out
-        if held_out >= count:
-            raise ConfigError(
-                f"data.{self.settings.name}.held_out is {held_out}; expected less than the {count} documents there are."
-            )
-        chosen = set(generator(seed, f"{self.settings.name} held out", 0).permutation(count)[:held_out].tolist())
+        chosen = held_out_numbers(self.settings.name, count, held_out=self.settings.held_out, seed=seed)
         return self._part(range(count), chosen, keeps=False), self._part(range(count), chosen, keeps=True)
 
     def _part(self, numbers: range, chosen: set[int], *, keeps: bool) -> "RawSet":
@@ -56,6 +51,17 @@ class PreparedSet:
     held_out: HeldOut | None
     num_documents: int
     left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+def held_out_numbers(name: str, count: int, *, held_out: int, seed: int) -> set[int]:
+    """Which of the `count` documents of a data set are evaluated and never trained on, drawn with the seed.
+
+    Raises:
+        ConfigError: if nothing is left to train on.
+    """
+    if held_out >= count:
+        raise ConfigError(f"data.{name}.held_out is {held_out}; expected less than the {count} documents there are.")
+    return set(generator(seed, f"{name} held out", 0).permutation(count)[:held_out].tolist())
 
 
 def read_raw(recipe: LanguageModelRecipe) -> list[RawSet]:

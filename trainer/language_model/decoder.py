@@ -1,7 +1,5 @@
 """The causal language model that is trained, and the folder it becomes."""
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from rag_embedder.model_folder import merge_delta
 from rag_embedder.model_source import locate
 from trainer.language_model.causal_attention import CAUSAL
 from trainer.language_model.documents import start_and_end
+from trainer.language_model.model_folder import save_model_folder
 from trainer.language_model.settings import DecoderSettings
 from trainer.language_model.token_loss import token_losses
 
@@ -74,19 +73,7 @@ class Decoder(nn.Module):
 
     def save(self, folder: Path, tokenizer: PreTrainedTokenizerFast) -> Path:
         """Write config, safetensors and tokenizer files; a folder that was there is replaced by a whole one."""
-        unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        had_bars = transformers_logging.is_progress_bar_enabled()
-        transformers_logging.disable_progress_bar()
-        try:
-            self.model.save_pretrained(unfinished)
-            tokenizer.save_pretrained(unfinished)
-        finally:
-            if had_bars:
-                transformers_logging.enable_progress_bar()
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
-        return folder
+        return save_model_folder(folder, self.model, tokenizer)
 
 
 def new_decoder(settings: DecoderSettings, tokenizer: PreTrainedTokenizerFast, *, device: torch.device) -> Decoder:

@@ -1,7 +1,7 @@
 """Token sequences to rows of one length, with next to no padding."""
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,25 +43,34 @@ def _flowing(sequences: list[TokenSequence], length: int, pad_id: int) -> Packed
     return PackedRows(ids[places], weights[places], missing / (count * length))
 
 
-def _whole(sequences: list[TokenSequence], length: int, pad_id: int) -> PackedRows:
-    rows: list[list[TokenSequence]] = []
+def fill_rows(sizes: Sequence[int], *, room: int) -> list[list[int]]:
+    """Numbers of the sequences in each row: every sequence goes whole into the fullest row that has room for it.
+
+    A sequence longer than `room` gets a row of its own.
+    """
+    rows: list[list[int]] = []
     rooms: list[tuple[int, int]] = []  # (free tokens, row), rising
-    for sequence in sequences:
-        size = len(sequence.ids)
+    for number, size in enumerate(sizes):
         place = bisect_left(rooms, (size, -1))
         if place < len(rooms):
-            room, row = rooms.pop(place)
+            free, row = rooms.pop(place)
         else:
-            room, row = length + 1, len(rows)
+            free, row = room, len(rows)
             rows.append([])
-        rows[row].append(sequence)
-        insort(rooms, (room - size, row))
+        rows[row].append(number)
+        insort(rooms, (free - size, row))
+    return rows
+
+
+def _whole(sequences: list[TokenSequence], length: int, pad_id: int) -> PackedRows:
+    sizes = [len(sequence.ids) for sequence in sequences]
+    rows = fill_rows(sizes, room=length + 1)
     ids = np.full((len(rows), length + 1), pad_id, dtype=np.int32)
     weights = np.zeros((len(rows), length + 1), dtype=np.float32)
     for number, row in enumerate(rows):
         start = 0
-        for sequence in row:
+        for sequence in (sequences[place] for place in row):
             stop = start + len(sequence.ids)
             ids[number, start:stop], weights[number, start:stop] = sequence.ids, sequence.weights
             start = stop
-    return PackedRows(ids, weights, sum(room for room, _ in rooms) / max(1, ids.size))
+    return PackedRows(ids, weights, (ids.size - sum(sizes)) / max(1, ids.size))

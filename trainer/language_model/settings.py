@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from rag_embedder.errors import ConfigError
@@ -42,6 +42,10 @@ class DecoderSettings:
             raise ConfigError('model.base is for model.init = "encoder"; expected none with "scratch".')
 
 
+MAY_CHANGE = ("log_every", "eval_every", "save_every", "keep")
+"""Train settings with which a run may be continued although they are others than at its start."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageModelTrainSettings:
     """How it is trained. `tokens_per_step` is rounded up to whole rows; `warmup` is a share of `steps`.
@@ -77,6 +81,15 @@ class LanguageModelTrainSettings:
         above_zero("train.learning_rate", self.learning_rate)
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"train.warmup is {self.warmup}; expected a share from 0 to below 1.")
+
+    def fixed_part(self) -> "LanguageModelTrainSettings":
+        """The same with the defaults of what may change when a run is continued."""
+        defaults = {spec.name: spec.default for spec in fields(self) if spec.name in MAY_CHANGE}
+        return replace(self, **defaults)
+
+    def rows_per_step(self, length: int) -> int:
+        """Rows of `length` tokens that one step reads."""
+        return math.ceil(self.tokens_per_step / length)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,4 +153,4 @@ class LanguageModelRecipe:
     @property
     def rows_per_step(self) -> int:
         """Rows of `max_length` tokens that one step reads."""
-        return math.ceil(self.train.tokens_per_step / self.model.max_length)
+        return self.train.rows_per_step(self.model.max_length)

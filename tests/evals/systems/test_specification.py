@@ -10,7 +10,9 @@ from evals.systems.specification import open_system, open_systems
 from evals.vector_cache import VectorCache
 from rag_embedder.engine import packed
 from rag_embedder.errors import ConfigError, ModelLoadError
+from rag_embedder.model_source import KNOWN_PROMPT_FORMS
 from rag_embedder.scenario import SCENARIO_NAMES
+from tests.tiny_decoders import SLOTS, write_decoder
 
 
 @pytest.mark.parametrize("name", list(WITHOUT_ENCODER))
@@ -148,3 +150,22 @@ def test_sentence_transformers_gives_the_vectors_of_our_own_path(embedder, tmp_p
             < 1e-5
         )
     assert theirs.fingerprint_of("qa") != theirs.fingerprint_of("tool")
+
+
+@pytest.mark.parametrize(
+    ("preset", "form"),
+    [("llara-passage", "llara"), ("llara-document", "llara"), ("llara-beir", "llara"), ("repllama", "repllama")],
+)
+def test_presets_of_decoders_are_models_with_a_known_form(preset, form):
+    assert KNOWN_PROMPT_FORMS[PRESETS[preset].model] == form
+    assert PRESETS[preset].dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_decoders_prompt_form_can_be_named_and_is_told(tmp_path, dtype):
+    folder = write_decoder(tmp_path / "model", slots=SLOTS)
+    systems = [open_system(f"{folder}?dtype={dtype}&prompt_form={name}") for name in ("llara", "repllama")]
+    assert [system.describe()["prompt form"] for system in systems] == ["llara", "repllama"]
+    assert systems[0].fingerprint != systems[1].fingerprint
+    with pytest.raises(ConfigError, match="unknown prompt form 'lara'"):
+        open_system(f"{folder}?prompt_form=lara")
