@@ -65,23 +65,7 @@ class TextTokenizer:
         Raises:
             ModelLoadError: if the folder holds no tokenizer that can be read.
         """
-        try:
-            if (folder / "tokenizer.json").exists():
-                tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            elif not any((folder / name).exists() for name in _VOCABULARIES):
-                # transformers would make up an empty vocabulary, and every word would be the unknown one.
-                raise FileNotFoundError(f"none of tokenizer.json, {', '.join(_VOCABULARIES)} is there")
-            else:
-                from transformers import AutoTokenizer
-
-                tokenizer = AutoTokenizer.from_pretrained(
-                    str(folder), local_files_only=True, trust_remote_code=False
-                ).backend_tokenizer
-        except Exception as error:  # tokenizers raises bare Exception for an unreadable file
-            raise ModelLoadError(
-                f"no readable tokenizer in {folder}: {error}. Expected tokenizer.json, or a vocabulary that "
-                "transformers can convert."
-            ) from error
+        tokenizer = read_tokenizer(folder)
         return cls(tokenizer, max_length=max_length, lower_case=lower_case)
 
     @property
@@ -118,3 +102,29 @@ class TextTokenizer:
 
     def _prepared(self, texts: Sequence[str]) -> list[str]:
         return [text.lower() for text in texts] if self._lower_case else list(texts)
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """A folder's `tokenizer.json`, or an older vocabulary converted through transformers.
+
+    Raises:
+        ModelLoadError: if the folder holds no tokenizer that can be read.
+    """
+    try:
+        if (folder / "tokenizer.json").exists():
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        elif not any((folder / name).exists() for name in _VOCABULARIES):
+            # transformers would make up an empty vocabulary, and every word would be the unknown one.
+            raise FileNotFoundError(f"none of tokenizer.json, {', '.join(_VOCABULARIES)} is there")
+        else:
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False
+            ).backend_tokenizer
+    except Exception as error:  # tokenizers raises bare Exception for an unreadable file
+        raise ModelLoadError(
+            f"no readable tokenizer in {folder}: {error}. Expected tokenizer.json, or a vocabulary that "
+            "transformers can convert."
+        ) from error
+    return tokenizer
