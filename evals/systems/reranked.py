@@ -30,10 +30,12 @@ class RerankedSystem:
     def describe(self) -> Mapping[str, str]:
         """What finds and what orders."""
         reranker = self._reranker
+        first = self._first.describe()
+        form = f"template {reranker.template}, {reranker.max_length} tokens, {reranker.dtype}"
         return {
-            **self._first.describe(),
-            "kind": f"{self._first.describe()['kind']}, then a reranker",
-            "reranker": f"{reranker.name}, template {reranker.template}, {reranker.max_length} tokens, {reranker.dtype}",
+            **first,
+            "kind": f"{first['kind']}, then a reranker",
+            "reranker": f"{reranker.name}, {form}",
             "reranked": str(self._depth),
         }
 
@@ -74,7 +76,7 @@ class RerankedIndex:
         """
         found = self._first.search(queries, max(k, self._depth))
         start = time.perf_counter()
-        texts = [query_text(query, self._scenario, self._fits) for query in queries]
+        texts = [query_text(query, self._scenario, self._reranker.leaves_room) for query in queries]
         pairs = [
             (text, self._texts[id_])
             for text, ranking in zip(texts, found, strict=True)
@@ -93,6 +95,3 @@ class RerankedIndex:
             rankings.append([*read, *unread][:k])
         self._seconds += time.perf_counter() - start
         return rankings
-
-    def _fits(self, text: str) -> bool:
-        return self._reranker.rooms([text])[0] > 0

@@ -155,6 +155,10 @@ class Reranker:
         """Tokens of a text that are read with each query; a query with less than 1 cannot be asked."""
         return self._tokenizer.rooms(check_texts(queries, field="queries"))
 
+    def leaves_room(self, query: str) -> bool:
+        """Whether at least half of what the model reads is left for a text: how long a dialogue should become."""
+        return self.rooms([query])[0] >= self.max_length // 2
+
     def too_long(self, room: int) -> str:
         """What to tell the owner of a query whose room is below 1."""
         return self._tokenizer.too_long(room)

@@ -69,6 +69,6 @@ class SecondStage:
         return ordered
 
     def fits(self, query: str) -> bool:
-        """Whether the reranker reads a query and has room for a text; True for one that does not tell."""
-        rooms = getattr(self._reranker, "rooms", None)
-        return rooms is None or rooms([query])[0] > 0
+        """Whether a query leaves the reranker enough room for a text; True for one that does not tell."""
+        leaves_room = getattr(self._reranker, "leaves_room", None)
+        return leaves_room is None or leaves_room(query)

@@ -1,5 +1,6 @@
 """Two stages as one system: order by hand, what is read, costs, fingerprints."""
 
+import numpy as np
 import pytest
 
 from evals.systems.bm25 import BM25System
@@ -68,8 +69,14 @@ def test_its_time_is_searching_and_its_index_the_first_stages(reranker):
 
 def test_a_dialogue_is_shortened_to_what_the_reranker_reads(folder):
     short = Reranker.load(folder, max_length=16)
+    asked = []
+    short._score = lambda pairs: (asked.extend(pairs), np.zeros(len(pairs)))[1]
     evaluation_set = dialogue_set()
-    assert all(len(ranking) for ranking in search(RerankedSystem(dense(), short), evaluation_set))
+    search(RerankedSystem(dense(), short), evaluation_set)
+    assert asked
+    assert all(short.leaves_room(text) for text, _ in asked)
+    whole = [query_text(query, "convsearch") for query in evaluation_set.queries]
+    assert any(text not in whole for text, _ in asked)
 
 
 def test_a_specification_names_both_stages_and_settings(folder, tmp_path):
