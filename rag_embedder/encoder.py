@@ -2,57 +2,36 @@
 
 import hashlib
 import json
-import sys
-import threading
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import numpy as np
 from tqdm import tqdm
 
 from rag_embedder.batching import plan_batches
 from rag_embedder.engine import ENGINES, Engine
-from rag_embedder.errors import ConfigError, InvalidTextError, ModelLoadError, TextTruncatedError
+from rag_embedder.errors import ConfigError, InvalidTextError, ModelLoadError
 from rag_embedder.micro_batch import MicroBatcher
 from rag_embedder.model_folder import ModelSettings, check_weights, read_settings, write_folder
-from rag_embedder.model_folder.modules import POOLING_NAMES
 from rag_embedder.model_source import locate
+from rag_embedder.prompt_form import PromptForm, form_to_json
 from rag_embedder.registry import unknown_name
 from rag_embedder.scenario import INSTRUCTION_SETS, Role, Scenario
 from rag_embedder.texts import check_text, check_texts
-from rag_embedder.tokenizer import TextTokenizer, TokenizedText
+from rag_embedder.tokenizer import TextTokenizer
+from rag_embedder.truncation import OnTruncate, Preview, Truncation
+from rag_embedder.truncation import TruncationWarning as TruncationWarning
 from rag_embedder.types import Vectors
 from rag_embedder.watching import tell_watches
-
-OnTruncate = Literal["warn", "error"]
 
 _SMALL = 32
 """Calls of at most this many texts are coalesced with those of other threads."""
 
 _PROGRESS_FROM = 512
 """Number of texts from which a terminal gets a progress bar."""
-
-
-class TruncationWarning(UserWarning):
-    """Texts were longer than the model reads; their ends were not encoded."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
-    """What the model would be given: the exact `text` with its instruction, and how much of it is read."""
-
-    text: str
-    num_tokens: int
-    max_length: int
-
-    @property
-    def is_truncated(self) -> bool:
-        """Whether the end of the text is not read."""
-        return self.num_tokens > self.max_length
 
 
 class Embedder:
@@ -68,16 +47,15 @@ class Embedder:
         settings: ModelSettings,
         *,
         folder: Path,
+        tokenizer_folder: Path | None = None,
         on_truncate: OnTruncate = "warn",
     ) -> None:
         self._engine = engine
         self._tokenizer = tokenizer
         self._settings = settings
         self._folder = folder
-        self._on_truncate: OnTruncate = _check_on_truncate(on_truncate)
-        self._has_warned = False
-        self._num_truncated = 0
-        self._counting = threading.Lock()
+        self._tokenizer_folder = tokenizer_folder or folder
+        self._truncation = Truncation(on_truncate)
         self._model_hash = _hash_model(engine, tokenizer, settings)
         self._small_calls = MicroBatcher(self._encode_batches)
 
@@ -91,6 +69,7 @@ class Embedder:
         engine: str = "transformers",
         instructions: str | Sequence[Scenario] | None = None,
         pooling: str | None = None,
+        prompt_form: str | PromptForm | None = None,
         normalize: bool = True,
         on_truncate: OnTruncate = "warn",
         allow_pickle: bool = False,
@@ -98,8 +77,8 @@ class Embedder:
         """Load the shipped default (no argument), a model folder, or a hub id such as "BAAI/llm-embedder".
 
         Args:
-            path_or_hub_id: a folder in our, Sentence-Transformers or plain Hugging Face layout, a delta folder, or a
-                hub id.
+            path_or_hub_id: a folder in our, Sentence-Transformers or plain Hugging Face layout, a delta folder, a PEFT
+                folder with LoRA weights, or a hub id.
             device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1", "mps".
             dtype: "float32", "bfloat16" or "float16", and with engine="packed" also "auto", which is bfloat16 where
                 the device computes it fast; vectors come back as float32 in any case.
@@ -108,6 +87,9 @@ class Embedder:
             instructions: use a named set ("llm-embedder" or "none"), or these scenarios, instead of what the model's
                 files say.
             pooling: "cls", "mean" or "last" instead of what the model's files say.
+            prompt_form: of a decoder, what stands around its texts: a name in `PROMPT_FORMS` ("llara", "llara-paper",
+                "repllama", "eos") or a form of your own, instead of what the model's files say. Instructions stand
+                behind the form's `before` and are read as part of the text.
             normalize: False leaves rows at the length the model gives them, for published models that are scored by
                 the inner product of such rows. Retrievers need unit rows and refuse it.
             on_truncate: what a text longer than the model does: "warn" once, or "error".
@@ -116,34 +98,48 @@ class Embedder:
         Raises:
             ModelLoadError: if it is not found, incomplete or damaged; the message says what was looked for and where.
             UntrustedModelError: if it would need pickled weights or code from the model.
-            ConfigError: for an unknown device, dtype, engine, pooling or instruction set.
+            ConfigError: for an unknown device, dtype, engine, pooling, prompt form or instruction set, or a prompt form
+                that does not fit the tokenizer.
         """
         source = locate(path_or_hub_id, allow_pickle=allow_pickle)
         settings = read_settings(source.files, delta=source.delta)
         chosen = source.instructions if instructions is None else instructions
         if chosen is not None:
             settings = replace(settings, scenarios=_scenarios(chosen))
-        if pooling is not None:
-            if pooling not in POOLING_NAMES:
-                raise unknown_name("pooling", pooling, list(POOLING_NAMES))
-            settings = replace(settings, pooling=pooling)
+        settings = settings.with_reading(
+            pooling=pooling, prompt_form=prompt_form or (source.prompt_form if pooling is None else None)
+        )
         # Our own folders know their name; elsewhere it is the hub id or the folder's.
         settings = replace(settings, name=settings.name if settings.name != source.files.name else source.name)
         check_weights(source.files, allow_pickle=allow_pickle)
+        if source.adapter is not None:
+            check_weights(source.adapter, allow_pickle=allow_pickle)
         tokenizer = TextTokenizer.from_folder(
-            source.files, max_length=settings.max_length, lower_case=settings.lower_case
+            source.tokenizer,
+            max_length=settings.max_length,
+            lower_case=settings.lower_case,
+            form=settings.prompt_form,
         )
         loaded = ENGINES[engine].load(
             source.files,
             delta=source.delta,
+            adapter=source.adapter,
             pooling=settings.pooling,
+            num_slots=settings.num_slots,
             normalize=normalize,
             device=device,
             dtype=dtype,
             allow_pickle=allow_pickle,
         )
-        _check_vocabulary(tokenizer, loaded, source.files)
-        return cls(loaded, tokenizer, settings, folder=source.files, on_truncate=on_truncate)
+        _check_vocabulary(tokenizer, loaded, source.tokenizer)
+        return cls(
+            loaded,
+            tokenizer,
+            settings,
+            folder=source.files,
+            tokenizer_folder=source.tokenizer,
+            on_truncate=on_truncate,
+        )
 
     @property
     def name(self) -> str:
@@ -181,6 +177,11 @@ class Embedder:
         return self._engine.dtype
 
     @property
+    def prompt_form(self) -> PromptForm | None:
+        """What a decoder reads around its texts; None for a model that reads them as they are."""
+        return self._settings.prompt_form
+
+    @property
     def scenarios(self) -> Mapping[str, Scenario]:
         """The scenarios by name, read-only; `register_scenario` adds one."""
         return MappingProxyType(dict(self._settings.scenarios))
@@ -188,11 +189,11 @@ class Embedder:
     @property
     def num_truncated(self) -> int:
         """How many texts were cut so far."""
-        return self._num_truncated
+        return self._truncation.num_truncated
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits over weights, tokenizer, pooling, dimension, maximum length and all instructions."""
+        """32 hex digits over weights, tokenizer, pooling, prompt form, dimension, maximum length and instructions."""
         pairs = sorted((s.name, s.query_instruction, s.document_instruction) for s in self.scenarios.values())
         return _short_hash(self._model_hash, json.dumps(pairs))
 
@@ -250,8 +251,13 @@ class Embedder:
         if role not in ("query", "document"):
             raise ConfigError(f"role: got {role!r}; expected 'query' or 'document'.")
         full = self._scenario(scenario).instruction(role) + check_text(text, field="text")
-        (tokenized,) = self._tokenizer.encode([full])
-        return Preview(text=full, num_tokens=tokenized.num_tokens, max_length=self.max_length)
+        (tokenized,) = self._tokenizer.encode([full], role)
+        form = self.prompt_form
+        return Preview(
+            text=full if form is None else form.of(role).around(full),
+            num_tokens=tokenized.num_tokens,
+            max_length=self.max_length,
+        )
 
     def count_tokens(self, texts: Iterable[str]) -> list[int]:
         """Tokens of every text by this model's tokenizer, without instruction, special tokens or truncation."""
@@ -263,6 +269,10 @@ class Embedder:
 
     def save(self, folder: str | Path) -> None:
         """Write a folder that `Embedder.load` and plain `SentenceTransformer(folder)` load, prompts included.
+
+        A prompt form that the tokenizer does not put around texts by itself cannot be said in that layout: the folder
+        is then for `Embedder.load` alone, without the files by which Sentence-Transformers knows its models. What came
+        as base and adapter is written merged, as one whole model.
 
         Raises:
             ConfigError: if the folder exists and is not empty, the weights are held in half precision, or the rows are
@@ -277,6 +287,9 @@ class Embedder:
             source=self._folder,
             dim=self.dim,
             write_weights=self._engine.write_weights,
+            tokenizer=self._tokenizer_folder,
+            tokenizer_adds_form=self._tokenizer.adds_form,
+            vocabulary_size=self._engine.vocabulary_size,
         )
 
     def __reduce__(self) -> NoReturn:
@@ -307,13 +320,13 @@ class Embedder:
         on_truncate: OnTruncate | None,
     ) -> Vectors:
         instruction = self._scenario(scenario).instruction(role)
-        on_truncate = self._on_truncate if on_truncate is None else _check_on_truncate(on_truncate)
+        on_truncate = self._truncation.checked(on_truncate)
         checked = check_texts(texts)
         tell_watches(checked, scenario, role)
         if not checked:
             return np.empty((0, self.dim), dtype=np.float32)
-        tokenized = self._tokenizer.encode([instruction + text for text in checked])
-        self._report_truncation(tokenized, on_truncate)
+        tokenized = self._tokenizer.encode([instruction + text for text in checked], role)
+        self._truncation.report(tokenized, self.max_length, on_truncate)
         token_ids = [text.ids for text in tokenized]
         if [] in token_ids:  # only for tokenizers without special tokens
             raise InvalidTextError(f"texts[{token_ids.index([])}] has no tokens; expected a text this model can read.")
@@ -332,27 +345,6 @@ class Embedder:
                 bar.update(len(batch))
         return vectors
 
-    def _report_truncation(self, tokenized: list[TokenizedText], on_truncate: OnTruncate) -> None:
-        cut = [position for position, text in enumerate(tokenized) if text.is_truncated]
-        if not cut:
-            return
-        longest = max(tokenized[position].num_tokens for position in cut)
-        summary = (
-            f"{len(cut)} of {len(tokenized)} texts have more than {self.max_length} tokens (first: texts[{cut[0]}], "
-            f"longest: {longest})"
-        )
-        if on_truncate == "error":
-            raise TextTruncatedError(f"{summary}; expected none. Shorten or chunk them. Nothing was encoded.")
-        with self._counting:
-            self._num_truncated += len(cut)
-            is_first, self._has_warned = not self._has_warned, True
-        if is_first:
-            warnings.warn(
-                f"{summary}; their ends are not encoded. This is said once; num_truncated keeps counting.",
-                TruncationWarning,
-                stacklevel=_frames_of_this_package(),
-            )
-
 
 def _scenarios(chosen: str | Sequence[Scenario]) -> Mapping[str, Scenario]:
     if not isinstance(chosen, str):
@@ -362,24 +354,11 @@ def _scenarios(chosen: str | Sequence[Scenario]) -> Mapping[str, Scenario]:
     return INSTRUCTION_SETS[chosen]
 
 
-def _frames_of_this_package() -> int:
-    """The `stacklevel` with which a warning of the caller points at the first line outside this package."""
-    package = str(Path(__file__).parent)
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
-        level, frame = level + 1, frame.f_back
-    return level
-
-
-def _check_on_truncate(on_truncate: OnTruncate) -> OnTruncate:
-    if on_truncate not in ("warn", "error"):
-        raise ConfigError(f"on_truncate: got {on_truncate!r}; expected 'warn' or 'error'.")
-    return on_truncate
-
-
 def _hash_model(engine: Engine, tokenizer: TextTokenizer, settings: ModelSettings) -> str:
-    length = [] if engine.is_normalized else ["not normalized"]
-    shape = json.dumps([settings.pooling, engine.dim, settings.max_length, settings.lower_case, *length])
+    more: list[object] = [] if engine.is_normalized else ["not normalized"]
+    if settings.prompt_form is not None:
+        more.append({key: value for key, value in form_to_json(settings.prompt_form).items() if key != "name"})
+    shape = json.dumps([settings.pooling, engine.dim, settings.max_length, settings.lower_case, *more])
     return _short_hash(engine.weights_hash(), tokenizer.definition(), shape)
 
 

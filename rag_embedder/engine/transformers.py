@@ -1,27 +1,23 @@
-"""The reference engine: a Hugging Face encoder on padded batches, in any precision torch offers."""
+"""The reference engine: a Hugging Face encoder or decoder on padded batches, in any precision torch offers."""
 
 import hashlib
 import os
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel
 
+from rag_embedder.engine.loading import embedding_table, load_model
 from rag_embedder.engine.one_batch import vectors_of_batch
 from rag_embedder.engine.precision import check_exact, dtype_named, name_of
-from rag_embedder.errors import ConfigError, ModelLoadError, UntrustedModelError
+from rag_embedder.errors import ConfigError
 from rag_embedder.model_folder import merge_delta
-from rag_embedder.pooling import POOLINGS
+from rag_embedder.pooling import pooling_named
 from rag_embedder.types import Vectors
-
-_LOADING = threading.Lock()
-"""transformers changes global state (torch's initialisers, its own logging) while it builds a model."""
 
 # OpenMP's threads do not survive fork(), and a forward pass in the child would wait for them for ever.
 if hasattr(os, "register_at_fork"):
@@ -39,15 +35,17 @@ class TransformersEngine:
         device: torch.device,
         dtype: torch.dtype,
         normalize: bool = True,
+        num_slots: int = 1,
+        weights_hash: str | None = None,
     ) -> None:
-        self._weights_hash = _hash_weights(model)
+        self._weights_hash = weights_hash or _hash_weights(sorted(model.state_dict().items()))
         model.eval()
         torch.nn.Module.to(model, device=device, dtype=dtype)
         self.model = model
-        self._pool = POOLINGS[pooling]
+        self._pool = pooling_named(pooling, num_slots=num_slots)
         self._normalize = normalize
         self._device = device
-        self._pad_id = model.config.pad_token_id or 0
+        self._pad_id = padding_id(model)
 
     @classmethod
     def load(
@@ -55,13 +53,18 @@ class TransformersEngine:
         folder: Path,
         *,
         pooling: str,
+        num_slots: int = 1,
         delta: Path | None = None,
+        adapter: Path | None = None,
         normalize: bool = True,
         device: str = "auto",
         dtype: str = "float32",
         allow_pickle: bool = False,
     ) -> "TransformersEngine":
-        """Read config and weights of a folder, and add the differences in the folder `delta`.
+        """Read config and weights of a folder, and add the differences in the folder `delta`, or PEFT's in `adapter`.
+
+        A decoder is read in `dtype` at once, since it may not fit into memory in float32. Pooling "last" takes the
+        mean of `num_slots` states.
 
         Raises:
             ModelLoadError: for missing, wrong-shaped or unreadable weights. Nothing is ever filled in at random.
@@ -70,11 +73,18 @@ class TransformersEngine:
         """
         target = resolve_device(device)
         chosen = dtype_named(dtype)
-        with _LOADING:
-            model = _load_model(folder, allow_pickle=allow_pickle)
+        model, exact = load_model(folder, dtype=chosen, adapter=adapter, allow_pickle=allow_pickle)
         if delta is not None:
             merge_delta(delta, float32_weights(model))
-        return cls(model, pooling=pooling, normalize=normalize, device=target, dtype=chosen)
+        return cls(
+            model,
+            pooling=pooling,
+            num_slots=num_slots,
+            normalize=normalize,
+            device=target,
+            dtype=chosen,
+            weights_hash=None if exact is None else _hash_weights(exact),
+        )
 
     @property
     def dim(self) -> int:
@@ -109,7 +119,7 @@ class TransformersEngine:
     @property
     def vocabulary_size(self) -> int:
         """Rows of the embedding table."""
-        return len(_embedding_table(self.model))
+        return len(embedding_table(self.model))
 
     def weights_hash(self) -> str:
         """Sha256 over the float32 weights by tensor name: the same for every file layout of one model."""
@@ -135,6 +145,7 @@ class TransformersEngine:
     @torch.inference_mode()
     def _forward(self, token_ids: Sequence[list[int]]) -> Vectors:
         input_ids, mask = self._pad(token_ids)
+        # Padding stands on the right, which no token of a decoder looks at.
         states = self.model(input_ids=input_ids, attention_mask=mask).last_hidden_state
         vectors = self._pool(states, mask).float()
         if self._normalize:
@@ -174,77 +185,16 @@ def float32_weights(model: PreTrainedModel) -> dict[str, Vectors]:
     return {name: weight.numpy() for name, weight in model.state_dict().items() if weight.dtype == torch.float32}
 
 
-def _embedding_table(model: PreTrainedModel) -> Tensor:
-    table = model.get_input_embeddings().weight
-    assert isinstance(table, Tensor)
-    return table
+def padding_id(model: PreTrainedModel) -> int:
+    """A token id to pad with; some decoders state none, or -1."""
+    stated = getattr(model.config, "pad_token_id", None)
+    return stated if isinstance(stated, int) and stated > 0 else 0
 
 
-def _hash_weights(model: PreTrainedModel) -> str:
+def _hash_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in weights:
         if not name.startswith("pooler."):  # never used, and absent or random in some checkpoints
             digest.update(f"{name} {list(tensor.shape)}".encode())
             digest.update(tensor.float().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _load_model(folder: Path, *, allow_pickle: bool) -> PreTrainedModel:
-    quiet = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-        config.transformers_weights = None  # a config could name a pickled file there
-        model, report = AutoModel.from_pretrained(
-            str(folder),
-            config=config,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=not allow_pickle or any(folder.glob("*.safetensors")),
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,  # refused below, with their names
-            # Chosen here, so that a kernel named inside the model's own config is never fetched or run.
-            attn_implementation=_attention_of(config),
-            output_loading_info=True,
-        )
-    except Exception as error:
-        raise _explain(folder, error) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if quiet:
-            transformers_logging.enable_progress_bar()
-    # The pooler (BERT's tanh layer) is never used, so a checkpoint may come without it.
-    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
-    wrong = sorted(_describe_shapes(*entry) for entry in report["mismatched_keys"])
-    if missing or wrong:
-        raise ModelLoadError(
-            f"weights in {folder} do not fit its config.json: {len(missing)} tensors missing, {len(wrong)} of the "
-            f"wrong shape (first: {', '.join((missing + wrong)[:10])}). Expected a complete encoder checkpoint."
-        )
-    return model
-
-
-def _describe_shapes(name: str, found: torch.Size, expected: torch.Size) -> str:
-    return f"{name} {tuple(found)} instead of {tuple(expected)}"
-
-
-def _attention_of(config: PretrainedConfig) -> str:
-    # A few architectures (MPNet, DeBERTa) have only the slow one; asking them for SDPA is an error.
-    model_class = MODEL_MAPPING.get(type(config), None)
-    return "sdpa" if getattr(model_class, "_supports_sdpa", False) else "eager"
-
-
-def _explain(folder: Path, error: Exception) -> ModelLoadError:
-    text = str(error)
-    if "trust_remote_code" in text:
-        return UntrustedModelError(
-            f"{folder} needs code shipped with the model, which is never run here. Expected an architecture that "
-            "transformers itself knows."
-        )
-    if "weights_only" in text:
-        return UntrustedModelError(
-            f"the pickled weights in {folder} hold more than tensors and were not read; expected model.safetensors."
-        )
-    return ModelLoadError(f"cannot load the model in {folder}: {type(error).__name__}: {text[:300]}")

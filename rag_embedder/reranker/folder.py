@@ -14,6 +14,7 @@ from rag_embedder.model_folder.checksums import checksums_of, verify_checksums
 from rag_embedder.model_folder.json_files import read_json, read_optional_json, write_json
 from rag_embedder.model_folder.max_length import checked_length, max_positions, stated_length
 from rag_embedder.model_folder.new_folder import new_folder
+from rag_embedder.model_source import ModelSource
 from rag_embedder.registry import unknown_name
 from rag_embedder.reranker.template import TEMPLATES
 from rag_embedder.tokenizer import TOKENIZER_FILES
@@ -48,18 +49,18 @@ KNOWN_RERANKERS: Mapping[str, _Published] = {
 """Published rerankers whose files do not say how they read a pair, by hub id."""
 
 
-def read_reranker_settings(folder: Path, *, name: str, source: Path) -> RerankerSettings:
-    """Settings of the model in `folder`, whose config and tokenizer lie in `source` (an adapter's base, or the same).
+def read_reranker_settings(source: ModelSource) -> RerankerSettings:
+    """Settings of a model: ours, those known of a published one, or the lengths that its files state.
 
     Raises:
         ModelLoadError: if a file is missing or broken; the message names it.
     """
-    positions = max_positions(source, _config_of(source))
-    path = folder / RERANKER_FILE
+    name, positions = source.name, max_positions(source.files, _config_of(source.files))
+    path = source.folder / RERANKER_FILE
     ours = read_optional_json(path)
     if not ours:
         known = KNOWN_RERANKERS.get(name)
-        most = stated_length(source, {}, positions) if known is None else min(known.max_length, positions)
+        most = stated_length(source.files, {}, positions) if known is None else min(known.max_length, positions)
         return RerankerSettings(name=name, template=None if known is None else known.template, max_length=most)
     if ours.get("format") != _FORMAT:
         raise ModelLoadError(f"{path} has format {ours.get('format')!r}; this version reads {_FORMAT}. Upgrade.")
@@ -69,7 +70,7 @@ def read_reranker_settings(folder: Path, *, name: str, source: Path) -> Reranker
         )
     recorded = ours.get("sha256")
     if isinstance(recorded, dict):
-        verify_checksums(folder, recorded, recorded_in=RERANKER_FILE)
+        verify_checksums(source.folder, recorded, recorded_in=RERANKER_FILE)
     return RerankerSettings(
         name=str(ours.get("name", name)),
         template=ours["template"],

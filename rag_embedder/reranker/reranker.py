@@ -3,7 +3,6 @@
 import hashlib
 import json
 import threading
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from rag_embedder.batching import plan_batches
-from rag_embedder.encoder import TruncationWarning
+from rag_embedder.engine.loading import embedding_table
 from rag_embedder.engine.one_batch import vectors_of_batch
 from rag_embedder.engine.precision import dtype_named, name_of
 from rag_embedder.engine.transformers import resolve_device
@@ -31,6 +30,7 @@ from rag_embedder.retrievers.base import in_thread
 from rag_embedder.search import check_k
 from rag_embedder.texts import check_text, check_texts
 from rag_embedder.tokenizer import read_tokenizer
+from rag_embedder.truncation import Truncation
 from rag_embedder.types import Hit
 
 
@@ -61,8 +61,7 @@ class Reranker:
         self._batch_tokens = batch_tokens or (4096 if device.type == "cpu" else 65_536)
         self._lock = threading.Lock()
         self._fingerprint: str | None = None
-        self._has_warned = False
-        self._num_truncated = 0
+        self._truncation = Truncation("warn")
 
     @classmethod
     def load(
@@ -98,13 +97,13 @@ class Reranker:
         source = locate(path_or_hub_id, allow_pickle=allow_pickle)
         target = resolve_device(device)
         name = dtype if dtype != "auto" else "float32" if target.type == "cpu" else "bfloat16"
-        loaded = load_weights(source, dtype_named(name, more=("auto",)), allow_pickle=allow_pickle)
-        settings = read_reranker_settings(source.folder, name=source.name, source=loaded.config_folder)
-        chosen = chosen_template(settings, template, is_decoder=is_decoder(loaded.model))
-        length = chosen_length(settings, max_length, source=loaded.config_folder)
-        tokenizer = pair_tokenizer(loaded.model, loaded.tokenizer_folder, template=chosen, max_length=length)
+        model = load_weights(source, dtype_named(name, more=("auto",)), allow_pickle=allow_pickle)
+        settings = read_reranker_settings(source)
+        chosen = chosen_template(settings, template, is_decoder=is_decoder(model))
+        length = chosen_length(settings, max_length, source=source.files)
+        tokenizer = pair_tokenizer(model, source.tokenizer, template=chosen, max_length=length)
         settings = replace(settings, template=chosen, max_length=length)
-        return cls(loaded.model, tokenizer, settings, device=target, batch_tokens=batch_tokens)
+        return cls(model, tokenizer, settings, device=target, batch_tokens=batch_tokens)
 
     @property
     def name(self) -> str:
@@ -139,7 +138,7 @@ class Reranker:
     @property
     def num_truncated(self) -> int:
         """How many pairs were cut so far."""
-        return self._num_truncated
+        return self._truncation.num_truncated
 
     @property
     def fingerprint(self) -> str:
@@ -219,7 +218,7 @@ class Reranker:
         if not pairs:
             return scores
         rows = self._tokenizer.encode(pairs)
-        self._count_truncated([row.num_tokens for row in rows if row.is_truncated])
+        self._truncation.report(rows, self.max_length, "warn")
         ids = [row.ids for row in rows]
         for batch in plan_batches([len(row) for row in ids], max_tokens=self._batch_tokens):
             scores[batch] = vectors_of_batch(
@@ -231,20 +230,6 @@ class Reranker:
     def _forward(self, rows: Sequence[list[int]]) -> npt.NDArray[np.float32]:
         return pair_logits(self._model, rows, self._tokenizer.types_of(rows)).cpu().numpy()
 
-    def _count_truncated(self, lengths: Sequence[int]) -> None:
-        if not lengths:
-            return
-        with self._lock:
-            self._num_truncated += len(lengths)
-            is_first, self._has_warned = not self._has_warned, True
-        if is_first:
-            warnings.warn(
-                f"{len(lengths)} pairs have more than {self.max_length} tokens (longest: {max(lengths)}); the ends of "
-                "their texts are not read. This is said once; num_truncated keeps counting.",
-                TruncationWarning,
-                stacklevel=4,  # of score and score_pairs: their caller
-            )
-
 
 def pair_tokenizer(model: PreTrainedModel, folder: Path, *, template: str, max_length: int) -> PairTokenizer:
     """The tokenizer in `folder` for this model.
@@ -252,17 +237,15 @@ def pair_tokenizer(model: PreTrainedModel, folder: Path, *, template: str, max_l
     Raises:
         ModelLoadError: if it cannot be read, does not join texts, or has ids that the model does not embed.
     """
-    end = model.config.eos_token_id
+    backend, end = read_tokenizer(folder)
     tokenizer = PairTokenizer(
-        read_tokenizer(folder),
+        backend,
         TEMPLATES[template],
         max_length=max_length,
-        end_id=end[0] if isinstance(end, list) else end,
+        end_id=None if end is None else backend.token_to_id(end),
         has_types=getattr(model.config, "type_vocab_size", 0) > 1,
     )
-    table = model.get_input_embeddings().weight
-    assert isinstance(table, torch.Tensor)
-    size = len(table)
+    size = len(embedding_table(model))
     if tokenizer.vocabulary_size > size:
         raise ModelLoadError(
             f"the tokenizer in {folder} has {tokenizer.vocabulary_size} ids but the model embeds {size}; "

@@ -158,8 +158,8 @@ def _around(tokenizer: Tokenizer, template: PairTemplate, end_id: int | None) ->
     if template.ends:
         if end_id is None:
             raise ModelLoadError(
-                f"template {template.name!r} ends with the end-of-sequence token, and config.json names none; expected "
-                "eos_token_id. Use template='rankllama'."
+                f"template {template.name!r} ends with the end-of-text token, and the tokenizer's files name none; "
+                "expected eos_token in tokenizer_config.json. Use template='rankllama'."
             )
         last = (end_id,)
     return _Around(first, () if template.is_joined else first, last)

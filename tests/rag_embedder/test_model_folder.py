@@ -182,8 +182,8 @@ def test_senseless_scenarios_of_our_own_file_are_refused(folder, scenarios):
 
 def test_a_newer_format_asks_for_an_upgrade(folder):
     make_sentence_transformer(folder)
-    write_json(folder / "rag_embedder.json", {"format": 2})
-    with pytest.raises(ModelLoadError, match=r"has format 2; this version reads 1. Upgrade"):
+    write_json(folder / "rag_embedder.json", {"format": 3})
+    with pytest.raises(ModelLoadError, match=r"has format 3; this version reads 1 and 2. Upgrade"):
         read_settings(folder)
 
 

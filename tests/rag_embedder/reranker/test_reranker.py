@@ -9,7 +9,6 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rag_embedder import Demonstration, Document, Exchange, Hit, Reranker, Tool, Turn
-from rag_embedder.encoder import TruncationWarning
 from rag_embedder.errors import (
     ConfigError,
     InputError,
@@ -19,6 +18,7 @@ from rag_embedder.errors import (
     VectorError,
 )
 from rag_embedder.tool_schema import tool_text
+from rag_embedder.truncation import TruncationWarning
 from tests.tiny_models import change_json, write_plain
 from tests.tiny_rerankers import write_cross_encoder, write_decoder
 
@@ -131,7 +131,7 @@ def test_items_of_every_retriever_are_read_as_they_are_encoded(cross_encoder, mo
 def test_only_the_end_of_a_text_is_cut_and_counted(decoder, template):
     reranker = Reranker.load(decoder, template=template, max_length=24)
     long = "paris is in france " * 9
-    with pytest.warns(TruncationWarning, match="1 pairs have more than 24 tokens"):
+    with pytest.warns(TruncationWarning, match="1 of 2 texts have more than 24 tokens"):
         cut = reranker.score(QUERY, [long, "a dog"])
     assert reranker.num_truncated == 1
     (room,) = reranker.rooms([QUERY])

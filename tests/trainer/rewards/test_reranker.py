@@ -32,7 +32,7 @@ def built(folder, **options):
     return REWARDS["reranker"].build(RewardOptions(scenario="qa", reranker=str(folder), device="cpu", **options))
 
 
-@pytest.mark.filterwarnings("ignore::rag_embedder.encoder.TruncationWarning")
+@pytest.mark.filterwarnings("ignore::rag_embedder.truncation.TruncationWarning")
 @pytest.mark.parametrize("batch_tokens", [1, 60, 10_000])
 def test_rewards_are_the_logits_of_single_pairs(tmp_path, batch_tokens):
     folder = write_cross_encoder(tmp_path / "reranker")
