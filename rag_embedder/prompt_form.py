@@ -144,6 +144,15 @@ class PromptForm:
             )
         return TokenisedForm(query=self._ids("query", fast, end), document=self._ids("document", fast, end))
 
+    def own_slots(self, tokenised: TokenisedForm) -> frozenset[int]:
+        """The ids of slots that were added for this form, not the end-of-text token."""
+        return frozenset(
+            number
+            for role in ("query", "document")
+            for slot, number in zip(self.of(role).slots, tokenised.of(role).after[-self.num_slots :], strict=True)
+            if slot != EOS
+        )
+
     def _ids(self, role: Role, tokenizer: Tokenizer, end: str | None) -> RoleIds:
         prompt = self.of(role)
         start, _ = special_tokens_around(tokenizer)

@@ -76,6 +76,7 @@ class TextTokenizer:
         plain = RoleIds(before=tuple(before), after=tuple(after), num_slots=0)
         self._plain = TokenisedForm(query=plain, document=plain)
         self._form = self._plain if form is None else form.tokenised(tokenizer, end=end)
+        self._own_slots = frozenset() if form is None else form.own_slots(self._form)
         longest = max(self._form.query.num_tokens, self._form.document.num_tokens)
         if form is not None and longest >= max_length:
             raise ConfigError(
@@ -103,6 +104,11 @@ class TextTokenizer:
     def definition(self) -> str:
         """The whole tokenizer as JSON: part of the model's fingerprint."""
         return self._tokenizer.to_str()
+
+    @property
+    def own_slots(self) -> frozenset[int]:
+        """Ids of the tokens that exist for the prompt form alone; the end-of-text token is none of them."""
+        return self._own_slots
 
     @property
     def adds_form(self) -> bool:

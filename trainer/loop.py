@@ -114,7 +114,7 @@ def _evaluate(
     metrics: dict[str, float] = {}
     with stepper.averaged_weights():
         if log:
-            by_set = evaluate_dev(stepper.encoder, stepper.training_sets)
+            by_set = evaluate_dev(stepper.kind, stepper.training_sets)
             metrics = mean_by_scenario(by_set, stepper.training_sets)
             log.write("eval", stepper.step, metrics | {"mean": fmean(metrics.values())})
             log.write("eval_sets", stepper.step, by_set)

@@ -20,11 +20,13 @@ def training_settings(
     more_scenarios: Mapping[str, Scenario],
     pooling: str | None,
     max_length: int | None,
+    prompt_form: str | None = None,
 ) -> ModelSettings:
     """The settings of `folder` with what is not None put in their place; `name` where the files know none.
 
     Raises:
-        ConfigError: if `max_length` is longer than the model's position table, or too short for an instruction.
+        ConfigError: if `max_length` is longer than the model's position table, or too short for an instruction; for an
+            unknown pooling or prompt form, or both.
     """
     if max_length is not None:
         positions = max_positions(folder, json.loads((folder / "config.json").read_text(encoding="utf-8")))
@@ -33,9 +35,8 @@ def training_settings(
                 f"model.max_length: got {max_length}; expected 8 to {positions}, the positions of {name}."
             )
     return replace(
-        settings,
+        settings.with_reading(pooling=pooling, prompt_form=prompt_form),
         name=settings.name if settings.name != folder.name else name,
         scenarios={**(scenarios or settings.scenarios), **more_scenarios},
-        pooling=pooling or settings.pooling,
         max_length=max_length or settings.max_length,
     )

@@ -1,10 +1,13 @@
 """Attention over packed sequences: every token attends to its own text only, and no padding is computed.
 
+With `is_causal`, as decoders need it, to itself and what comes before it in its text.
+
 Texts lie behind one another in one row of tokens, sorted by length. On CUDA in half precision they go through the
 variable-length kernel; elsewhere, texts of equal length are one dense batch, which is a view of the row and no copy.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -26,27 +29,35 @@ def packed_attention(
     attention_mask: Tensor | None,
     *,
     packing: Packing,
+    is_causal: bool = False,
     scaling: float | None = None,
     dropout: float = 0.0,
     **_: Any,  # noqa: ANN401  (transformers passes what any attention may want)
 ) -> tuple[Tensor, None]:
     """Attention in the form transformers calls it: query, key, value (1, heads, tokens, head dim).
 
-    Returns (1, tokens, heads, head dim). There is no mask: the packing is the mask.
+    Key and value may have fewer heads, each for several neighbours among the query's. Returns (1, tokens, heads, head
+    dim). There is no mask: the packing is the mask.
     """
     del module, attention_mask
+    # Rotary positions come in float32 and widen what they turn.
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    sharing = query.shape[1] // key.shape[1]
+    if sharing > 1:
+        key, value = key.repeat_interleave(sharing, dim=1), value.repeat_interleave(sharing, dim=1)
     rows = [tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value)]  # (tokens, heads, head dim)
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and not dropout:
         from torch.nn.attention.varlen import varlen_attn
 
         q, k, v = (row.contiguous() for row in rows)
         offsets, longest = packing.offsets, packing.longest
-        out = varlen_attn(q, k, v, offsets, offsets, longest, longest, scale=scaling)
+        window = (-1, 0) if is_causal else (-1, -1)
+        out = varlen_attn(q, k, v, offsets, offsets, longest, longest, scale=scaling, window_size=window)
         assert isinstance(out, Tensor)
         return out.unsqueeze(0), None
     if query.device.type == "cpu" and query.dtype != torch.float32 and not dropout:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        out = _HalfPrecisionAttention.apply(*rows, packing.spans, scale)
+        out = _HalfPrecisionAttention.apply(*rows, packing.spans, scale, is_causal)
         assert isinstance(out, Tensor)
         return out.unsqueeze(0), None
     # Split and not sliced: the gradient of each slice would be as long as the row.
@@ -54,7 +65,7 @@ def packed_attention(
     parts = []
     for span, *texts in zip(packing.spans, *(row.split(sizes) for row in rows), strict=True):
         q, k, v = (_by_head(text, span) for text in texts)
-        part = scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
+        part = scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling, is_causal=is_causal)
         parts.append(part.transpose(1, 2).flatten(0, 1))
     return torch.cat(parts).unsqueeze(0), None
 
@@ -66,14 +77,23 @@ class _HalfPrecisionAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, spans: Sequence[Span], scale: float) -> Tensor:  # noqa: ANN401
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        spans: Sequence[Span],
+        scale: float,
+        is_causal: bool,
+    ) -> Tensor:
         """Three rows (tokens, heads, head dim) in, one out."""
         ctx.save_for_backward(query, key, value)
-        ctx.spans, ctx.scale = spans, scale
+        ctx.spans, ctx.scale, ctx.is_causal = spans, scale, is_causal
         out = query.new_empty(query.shape)
         for span in spans:
             q, k, v = (_by_head(row[span.start : span.stop], span) for row in (query, key, value))
-            _by_head(out[span.start : span.stop], span).copy_(scaled_dot_product_attention(q, k, v, scale=scale))
+            part = scaled_dot_product_attention(q, k, v, scale=scale, is_causal=is_causal)
+            _by_head(out[span.start : span.stop], span).copy_(part)
         return out
 
     @staticmethod
@@ -84,10 +104,11 @@ class _HalfPrecisionAttention(torch.autograd.Function):
         for span in ctx.spans:
             place = slice(span.start, span.stop)
             q, k, v, gradient = (_by_head(row[place], span).flatten(0, 1) for row in rows)
-            parts = attention_gradients(q, k, v, gradient, scale=ctx.scale)
+            mask = future_mask(span.length, q.dtype, q.device) if ctx.is_causal else None
+            parts = attention_gradients(q, k, v, gradient, scale=ctx.scale, mask=mask)
             for row, part in zip(found, parts, strict=True):
                 _by_head(row[place], span).copy_(part.unflatten(0, (span.count, -1)))
-        return *found, None, None
+        return *found, None, None, None
 
 
 def attention_gradients(
@@ -107,6 +128,12 @@ def attention_gradients(
         torch.bmm(at_scores.transpose(1, 2), query),
         torch.bmm(weights.transpose(1, 2), gradient),
     )
+
+
+@lru_cache(maxsize=8)
+def future_mask(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What is added to the scores (length, length): minus infinity for tokens that come later."""
+    return torch.full((length, length), -torch.inf, dtype=dtype, device=device).triu(1)
 
 
 def _by_head(row: Tensor, span: Span) -> Tensor:

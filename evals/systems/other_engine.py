@@ -23,6 +23,7 @@ class OtherEngineEncoder:
         self._embedder = embedder
         self.engine = engine
         self.dtype = embedder.dtype
+        self.prompt_form = embedder.prompt_form
         self.name = embedder.name
         self.dim = embedder.dim
         self.max_length = embedder.max_length

@@ -15,8 +15,8 @@ class Preset:
     """Hub id and settings of one published encoder; None leaves a setting to the model's own files.
 
     `normalize` False scores by the inner product of the rows as they are. `library` "sentence-transformers" is for
-    models with modules of their own, such as a dense layer, that `rag_embedder` does not load. `engine` and
-    `dtype` are as for `Embedder.load`.
+    models with modules of their own, such as a dense layer, that `rag_embedder` does not load. `engine`, `dtype` and
+    `prompt_form` are as for `Embedder.load`; published decoders know their form by their hub id.
     """
 
     model: str
@@ -26,6 +26,7 @@ class Preset:
     library: str = "rag_embedder"
     engine: str = "transformers"
     dtype: str = "float32"
+    prompt_form: str | None = None
 
 
 def _same(query: str, document: str = "") -> tuple[Scenario, ...]:
@@ -82,5 +83,9 @@ PRESETS: Mapping[str, Preset] = {
     "instructor-base": Preset(
         model="hkunlp/instructor-base", instructions=_INSTRUCTOR, library="sentence-transformers"
     ),
+    "llara-passage": Preset(model="BAAI/LLARA-passage", dtype="bfloat16"),
+    "llara-document": Preset(model="BAAI/LLARA-document", dtype="bfloat16"),
+    "llara-beir": Preset(model="BAAI/LLARA-beir", dtype="bfloat16"),
+    "repllama": Preset(model="castorini/repllama-v1-7b-lora-passage", dtype="bfloat16"),
 }
 """Name -> preset. `minilm` is the base of the shipped encoder as published, without instructions."""

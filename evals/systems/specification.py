@@ -5,6 +5,7 @@ default                           the encoder that `Embedder.load()` gives
 llm-embedder, bge-base, ...       a preset
 FOLDER or OWNER/NAME              any encoder, with the settings of its own files
 SPEC?pooling=mean&instructions=none&normalize=false    other settings
+SPEC?prompt_form=llara            what a decoder reads around its texts: a name in `rag_embedder.prompt_form`
 SPEC?engine=packed&dtype=auto     computed otherwise: names of `rag_embedder.engine.ENGINES` and number formats
 LABEL=SPEC                        another name in the table
 hybrid:SPEC                       fused with BM25
@@ -32,7 +33,7 @@ from rag_embedder.registry import unknown_name
 
 _LABEL = re.compile(r"([A-Za-z0-9][\w.+-]*)=(.+)", re.DOTALL)
 _RERANKER_OPTIONS = ("depth", "dtype", "max_length", "template")
-_OPTIONS = ("dtype", "engine", "instructions", "library", "normalize", "pooling")
+_OPTIONS = ("dtype", "engine", "instructions", "library", "normalize", "pooling", "prompt_form")
 
 
 def open_systems(specifications: Sequence[str], *, cache: VectorCache | None, device: str = "auto") -> list[System]:
@@ -124,6 +125,9 @@ def _dense(text: str, cache: VectorCache | None, device: str) -> DenseSystem:
         "score": "cosine" if preset.normalize else "inner product",
         "training": getattr(encoder, "training_state", "as published"),
     }
+    form = getattr(encoder, "prompt_form", None)
+    if form is not None:
+        settings["prompt form"] = form.name
     if isinstance(encoder, OtherEngineEncoder):
         settings |= {"engine": encoder.engine, "dtype": encoder.dtype}
     return DenseSystem(encoder, name=text, settings=settings, cache=cache)
@@ -162,6 +166,7 @@ def _load(model: str | None, preset: Preset, device: str) -> TextEncoder:
         engine=preset.engine,
         instructions=preset.instructions,
         pooling=preset.pooling,
+        prompt_form=preset.prompt_form,
         normalize=preset.normalize,
     )
     return told_apart(embedder, engine=preset.engine)

@@ -25,7 +25,7 @@ from rag_embedder.reranker.folder import RerankerSettings, chosen_length, chosen
 from rag_embedder.reranker.forward import is_decoder, pair_logits
 from rag_embedder.reranker.item_text import item_text
 from rag_embedder.reranker.template import TEMPLATES, PairTokenizer
-from rag_embedder.reranker.weights import load_weights
+from rag_embedder.reranker.weights import hash_weights, load_weights
 from rag_embedder.retrievers.base import in_thread
 from rag_embedder.search import check_k
 from rag_embedder.texts import check_text, check_texts
@@ -146,7 +146,7 @@ class Reranker:
         with self._lock:
             if self._fingerprint is None:
                 shape = json.dumps([self.template, self.max_length, self.dtype])
-                parts = [_hash_weights(self._model), self._tokenizer.definition(), shape]
+                parts = [hash_weights(self._model.state_dict()), self._tokenizer.definition(), shape]
                 self._fingerprint = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
             return self._fingerprint
 
@@ -266,11 +266,3 @@ def _checked_pair(pair: object, position: int) -> tuple[str, str]:
         raise InvalidTextError(f"pairs[{position}]: got {type(pair).__name__}; expected (query, text).")
     query, text = (check_text(part, field=f"pairs[{position}][{place}]") for place, part in enumerate(pair))
     return query, text
-
-
-def _hash_weights(model: PreTrainedModel) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -1,9 +1,12 @@
 """The weights of a reranker: a whole classifier with one output, or an adapter over a decoder, merged at load."""
 
+import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from rag_embedder.engine.adapter import read_adapter
@@ -20,6 +23,15 @@ _HEAD = re.compile(r"(score|classifier|pre_classifier)\.|(.*\.)?pooler\.")
 def is_head(name: str) -> bool:
     """Whether a tensor of this name turns token states into the score; BERT's pooler does."""
     return _HEAD.match(name) is not None
+
+
+def hash_weights(weights: Mapping[str, Tensor]) -> str:
+    """Sha256 over the tensors as they are held, by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_weights(source: ModelSource, dtype: torch.dtype, *, allow_pickle: bool = False) -> PreTrainedModel:

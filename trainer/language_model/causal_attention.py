@@ -1,6 +1,5 @@
 """Causal attention over full rows: every token attends to itself and all before it in its row."""
 
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from trainer.packed_attention import attention_gradients
+from trainer.packed_attention import attention_gradients, future_mask
 
 CAUSAL = "rag_embedder_causal"
 """The name under which transformers finds this attention."""
@@ -55,15 +54,9 @@ class _HalfPrecisionCausal(torch.autograd.Function):
         """The gradients at query, key and value."""
         rows, heads, length, _ = gradients[0].shape
         flat = [tensor.flatten(0, 1) for tensor in (*ctx.saved_tensors, gradients[0])]
-        mask = _future(length, flat[0].dtype, flat[0].device)
+        mask = future_mask(length, flat[0].dtype, flat[0].device)
         parts = attention_gradients(*flat, scale=ctx.scale, mask=mask)
         return *(part.unflatten(0, (rows, heads)) for part in parts), None
-
-
-@lru_cache(maxsize=8)
-def _future(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """What is added to the scores (length, length): minus infinity for tokens that come later."""
-    return torch.full((length, length), -torch.inf, dtype=dtype, device=device).triu(1)
 
 
 AttentionInterface.register(CAUSAL, causal_attention)

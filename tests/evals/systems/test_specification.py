@@ -11,6 +11,7 @@ from evals.vector_cache import VectorCache
 from rag_embedder.engine import packed
 from rag_embedder.errors import ConfigError, ModelLoadError
 from rag_embedder.scenario import SCENARIO_NAMES
+from tests.tiny_decoders import SLOTS, write_decoder
 
 
 @pytest.mark.parametrize("name", list(WITHOUT_ENCODER))
@@ -148,3 +149,13 @@ def test_sentence_transformers_gives_the_vectors_of_our_own_path(embedder, tmp_p
             < 1e-5
         )
     assert theirs.fingerprint_of("qa") != theirs.fingerprint_of("tool")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_decoders_prompt_form_can_be_named_and_is_told(tmp_path, dtype):
+    folder = write_decoder(tmp_path / "model", slots=SLOTS)
+    systems = [open_system(f"{folder}?dtype={dtype}&prompt_form={name}") for name in ("llara", "repllama")]
+    assert [system.describe()["prompt form"] for system in systems] == ["llara", "repllama"]
+    assert systems[0].fingerprint != systems[1].fingerprint
+    with pytest.raises(ConfigError, match="unknown prompt form 'lara'"):
+        open_system(f"{folder}?prompt_form=lara")
