@@ -82,8 +82,8 @@ class Embedder:
             device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1", "mps".
             dtype: "float32", "bfloat16" or "float16", and with engine="packed" also "auto", which is bfloat16 where
                 the device computes it fast; vectors come back as float32 in any case.
-            engine: "transformers" for every architecture, or "packed": BERT and RoBERTa only, several times as fast
-                in bfloat16.
+            engine: "transformers" for every architecture, or "packed": BERT, RoBERTa, Llama, Mistral and Qwen only,
+                without padding; BERT several times as fast in bfloat16.
             instructions: use a named set ("llm-embedder" or "none"), or these scenarios, instead of what the model's
                 files say.
             pooling: "cls", "mean" or "last" instead of what the model's files say.
@@ -107,7 +107,7 @@ class Embedder:
         if chosen is not None:
             settings = replace(settings, scenarios=_scenarios(chosen))
         settings = settings.with_reading(
-            pooling=pooling, prompt_form=prompt_form or (source.prompt_form if pooling is None else None)
+            pooling=pooling, prompt_form=prompt_form or (source.prompt_form if pooling in (None, "last") else None)
         )
         # Our own folders know their name; elsewhere it is the hub id or the folder's.
         settings = replace(settings, name=settings.name if settings.name != source.files.name else source.name)

@@ -34,7 +34,7 @@ KNOWN_PROMPT_FORMS = {
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "1_Pooling/*", "2_Normalize/*"]
-_PICKLED = ["pytorch_model*.bin", "adapter_model.bin"]
+_PICKLED = ["pytorch_model*.bin"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

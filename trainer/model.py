@@ -133,7 +133,7 @@ class TrainableEncoder(TrainableModel):
             more_scenarios=_scenarios(more_scenarios),
             pooling=pooling,
             max_length=max_length,
-            prompt_form=prompt_form or (source.prompt_form if pooling is None else None),
+            prompt_form=prompt_form or (source.prompt_form if pooling in (None, "last") else None),
         )
         for folder in (source.files, source.adapter):
             if folder is not None:

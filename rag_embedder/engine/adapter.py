@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from rag_embedder.errors import ModelLoadError
-from rag_embedder.model_folder.adapter_config import read_adapter_config
+from rag_embedder.model_folder.adapter_config import ADAPTER_WEIGHTS, read_adapter_config
 
 _PREFIX = "base_model.model."
-_WEIGHTS, _PICKLED = "adapter_model.safetensors", "adapter_model.bin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +55,14 @@ class Adapter:
         return Adapter(added=added, replaced=replaced)
 
 
-def read_adapter(folder: Path, *, allow_pickle: bool = False) -> Adapter:
-    """The tensors of a PEFT folder, on the CPU.
+def read_adapter(folder: Path) -> Adapter:
+    """The tensors of a PEFT folder, on the CPU; pickled ones are never read.
 
     Raises:
         ModelLoadError: if they cannot be read, or are of another kind than LoRA's matrices and whole weights.
     """
     config = read_adapter_config(folder)
-    tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in _read(folder, allow_pickle).items()}
+    tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in load_file(folder / ADAPTER_WEIGHTS).items()}
     added: dict[str, LowRank] = {}
     replaced: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -82,12 +80,6 @@ def read_adapter(folder: Path, *, allow_pickle: bool = False) -> Adapter:
                 "peft and load the whole model."
             )
     return Adapter(added=added, replaced=replaced)
-
-
-def _read(folder: Path, allow_pickle: bool) -> Mapping[str, Tensor]:
-    if (folder / _WEIGHTS).exists() or not allow_pickle:
-        return load_file(folder / _WEIGHTS)
-    return torch.load(folder / _PICKLED, map_location="cpu", weights_only=True)
 
 
 def _name_in(names: Mapping[str, Tensor], name: str, folder: Path) -> str:

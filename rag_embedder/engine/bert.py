@@ -80,7 +80,7 @@ def check_architecture(model: PreTrainedModel) -> None:
         kind += f" with {config.position_embedding_type} positions"
     if kind not in _MODEL_TYPES:
         raise ConfigError(
-            f"engine 'packed' computes {', '.join(_MODEL_TYPES)} encoders; got {kind}. "
+            f"engine 'packed' computes {', '.join(_MODEL_TYPES)} encoders and Llama's kin; got {kind}. "
             "Load the model with engine='transformers'."
         )
 

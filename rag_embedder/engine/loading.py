@@ -38,7 +38,7 @@ def load_model(
     with _LOADING:
         model = _load_base(folder, dtype=dtype, allow_pickle=allow_pickle)
     weights = model.state_dict()
-    found = None if adapter is None else read_adapter(adapter, allow_pickle=allow_pickle).fitted(weights, adapter)
+    found = None if adapter is None else read_adapter(adapter).fitted(weights, adapter)
     if found is not None:
         weights = _with_own_vocabulary(model, found)
     exact = None if model.dtype == torch.float32 else ExactWeights(folder, weights, found)

@@ -1,4 +1,4 @@
-"""The fast engine for BERT's family: no padding is computed, in half precision where the processor has it."""
+"""The fast engine for BERT's family and Llama's: no padding is computed, and half precision where it is fast."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,10 +7,12 @@ import numpy as np
 import torch
 
 from rag_embedder.engine.bert import PackedBert
+from rag_embedder.engine.decoder import PACKED_DECODERS, PackedDecoder
 from rag_embedder.engine.one_batch import vectors_of_batch
 from rag_embedder.engine.precision import check_exact, dtype_named, fastest_dtype, name_of
 from rag_embedder.engine.transformers import TransformersEngine, resolve_device
-from rag_embedder.pooling import POOLINGS
+from rag_embedder.model_folder.json_files import read_json
+from rag_embedder.pooling import pooling_named
 from rag_embedder.types import Vectors
 
 
@@ -19,14 +21,21 @@ class PackedEngine:
 
     In float32 it equals the reference to 1e-5. In bfloat16 the cosine to it is above 0.999 for every text, and what
     else is in a batch changes a vector by no more than that. In half precision the float32 weights are let go, so
-    such an engine cannot be saved.
+    such an engine cannot be saved. A decoder's layers are transformers' own.
     """
 
     def __init__(
-        self, reference: TransformersEngine, *, pooling: str, device: torch.device, dtype: torch.dtype
+        self,
+        reference: TransformersEngine,
+        *,
+        pooling: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        num_slots: int = 1,
     ) -> None:
-        self._network = PackedBert(reference.model, device=device, dtype=dtype)
-        self._pool = POOLINGS[pooling]
+        network = PackedDecoder if reference.model.config.model_type in PACKED_DECODERS else PackedBert
+        self._network = network(reference.model, device=device, dtype=dtype)
+        self._pool = pooling_named(pooling, num_slots=num_slots)
         self._normalize = reference.is_normalized
         self._dim = reference.dim
         self._vocabulary_size = reference.vocabulary_size
@@ -50,10 +59,11 @@ class PackedEngine:
         """As `TransformersEngine.load`; dtype "auto" is bfloat16 where the device computes it fast, else float32.
 
         Raises:
-            ConfigError: also for an architecture other than BERT, RoBERTa and XLM-RoBERTa.
+            ConfigError: also for an architecture other than BERT, RoBERTa, XLM-RoBERTa, Llama, Mistral and Qwen.
         """
         target = resolve_device(device)
         chosen = fastest_dtype(target) if dtype == "auto" else dtype_named(dtype, more=("auto",))
+        is_decoder = read_json(folder / "config.json").get("model_type") in PACKED_DECODERS
         reference = TransformersEngine.load(
             folder,
             pooling=pooling,
@@ -62,9 +72,11 @@ class PackedEngine:
             adapter=adapter,
             normalize=normalize,
             device="cpu",
+            # A decoder is read in its format at once; BERT's weights are packed into it from float32.
+            dtype=name_of(chosen) if is_decoder else "float32",
             allow_pickle=allow_pickle,
         )
-        return cls(reference, pooling=pooling, device=target, dtype=chosen)
+        return cls(reference, pooling=pooling, device=target, dtype=chosen, num_slots=num_slots)
 
     @property
     def dim(self) -> int:

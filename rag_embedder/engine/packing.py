@@ -52,8 +52,13 @@ class Packing:
         return cls(tuple(spans), offsets, max(lengths))
 
 
-def attend(row: Tensor, packing: Packing) -> Tensor:
+def attend(
+    row: Tensor, packing: Packing, *, is_causal: bool = False, window: int | None = None, scale: float | None = None
+) -> Tensor:
     """Every token attends to its own text: queries, keys and values (tokens, 3, heads, head dim) in.
+
+    With `is_causal`, a decoder's, to itself and what comes before, and to no more than `window` tokens. `scale`
+    multiplies the scores, one over the root of the head dim if it is None.
 
     Returns (tokens, heads * head dim). Texts of one length are one dense batch, a view of the row without a mask; on
     CUDA in half precision all texts go through the variable-length kernel at once.
@@ -63,11 +68,26 @@ def attend(row: Tensor, packing: Packing) -> Tensor:
 
         query, key, value = (part.contiguous() for part in row.unbind(1))
         offsets, longest = packing.offsets, packing.longest
-        out = varlen_attn(query, key, value, offsets, offsets, longest, longest)
+        seen = (-1 if window is None else window - 1, 0) if is_causal else (-1, -1)
+        out = varlen_attn(query, key, value, offsets, offsets, longest, longest, scale=scale, window_size=seen)
         assert isinstance(out, Tensor)
         return out.flatten(1)
     out = row.new_empty(row.shape[0], *row.shape[2:])
     for span in packing.spans:
         query, key, value = span.texts(row).permute(2, 0, 3, 1, 4)  # each (count, heads, length, head dim)
-        span.texts(out).copy_(scaled_dot_product_attention(query, key, value).transpose(1, 2))
+        mask = None if window is None or window >= span.length else _in_window(span.length, window, row.device)
+        part = scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=mask if is_causal else None,
+            is_causal=is_causal and mask is None,
+            scale=scale,
+        )
+        span.texts(out).copy_(part.transpose(1, 2))
     return out.flatten(1)
+
+
+def _in_window(length: int, window: int, device: torch.device) -> Tensor:
+    """Which tokens (length, length) each may attend to: itself and those before it, `window` in all."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)

@@ -196,5 +196,5 @@ def _hash_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
     for name, tensor in weights:
         if not name.startswith("pooler."):  # never used, and absent or random in some checkpoints
             digest.update(f"{name} {list(tensor.shape)}".encode())
-            digest.update(tensor.float().contiguous().numpy().tobytes())
+            digest.update(tensor.float().contiguous().numpy().data)
     return digest.hexdigest()

@@ -7,6 +7,7 @@ from rag_embedder.errors import ModelLoadError
 from rag_embedder.model_folder.json_files import read_json
 
 ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 _PLAIN = {
     "use_dora": False,

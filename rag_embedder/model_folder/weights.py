@@ -5,19 +5,25 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from rag_embedder.errors import ModelLoadError, UntrustedModelError
+from rag_embedder.model_folder.adapter_config import ADAPTER_WEIGHTS, is_adapter
 from rag_embedder.model_folder.checksums import verify_checksums
 from rag_embedder.model_folder.json_files import read_optional_json
 from rag_embedder.model_folder.settings import OUR_FILE
 
 
 def check_weights(folder: Path, *, allow_pickle: bool) -> None:
-    """Make sure that there are weights of a kind we read, and that they are whole.
+    """Make sure that there are weights of a kind we read, and that they are whole; pickled ones of PEFT never are.
 
     Raises:
         ModelLoadError: if there are none, or a file is truncated or damaged; the message names it.
         UntrustedModelError: if there are only pickled ones and `allow_pickle` is off.
     """
     safe = sorted(folder.glob("*.safetensors"))
+    if is_adapter(folder) and not (folder / ADAPTER_WEIGHTS).exists():
+        raise UntrustedModelError(
+            f"the adapter {folder} has no {ADAPTER_WEIGHTS}; expected one: pickled adapters are never read. "
+            "Write it with peft: PeftModel.from_pretrained(AutoModel.from_pretrained(BASE), FOLDER).save_pretrained(NEW_FOLDER)."
+        )
     if not safe:
         _check_pickled(folder, allow_pickle=allow_pickle)
     for path in safe:

@@ -9,7 +9,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from rag_embedder import Embedder, Scenario
 from rag_embedder.encoder import TruncationWarning
-from rag_embedder.errors import ConfigError, ModelLoadError, TextTruncatedError
+from rag_embedder.errors import ConfigError, ModelLoadError, TextTruncatedError, UntrustedModelError
 from rag_embedder.pooling import mean_of_last, pooling_named
 from rag_embedder.prompt_form import PROMPT_FORMS
 from tests.tiny_decoders import SLOTS, write_adapter, write_decoder
@@ -237,6 +237,37 @@ def test_unusable_adapters_are_refused(folder, tmp_path, changes, message):
         Embedder.load(adapter, device="cpu")
 
 
+@pytest.mark.parametrize("allow_pickle", [False, True])
+def test_pickled_adapters_are_never_read(folder, tmp_path, allow_pickle):
+    adapter = write_adapter(tmp_path / "adapter", folder)
+    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
+    with pytest.raises(UntrustedModelError, match=r"has no adapter_model.safetensors; .*save_pretrained"):
+        Embedder.load(adapter, device="cpu", allow_pickle=allow_pickle)
+
+
+@pytest.mark.parametrize(("change", "message"), [("half", "has no lora_B"), ("kind", "expected lora_A and lora_B of")])
+def test_incomplete_adapters_are_refused(folder, tmp_path, change, message):
+    from safetensors.torch import load_file, save_file
+
+    adapter = write_adapter(tmp_path / "adapter", folder)
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    name = next(name for name in tensors if "lora_B" in name)
+    del tensors[name]
+    if change == "kind":
+        del tensors[name.replace("lora_B", "lora_A")]
+        tensors["base_model.model.embed_tokens.lora_embedding_A"] = torch.zeros(2, 2)
+    save_file(tensors, adapter / "adapter_model.safetensors")
+    with pytest.raises(ModelLoadError, match=message):
+        Embedder.load(adapter, device="cpu")
+
+
+def test_alpha_may_be_divided_by_the_root_of_the_rank(folder, tmp_path):
+    plain = write_adapter(tmp_path / "plain", folder, rank=4, alpha=8)
+    rooted = write_adapter(tmp_path / "rooted", folder, rank=4, alpha=4, use_rslora=True)
+    prints = {Embedder.load(path, device="cpu").fingerprint for path in (plain, rooted)}
+    assert len(prints) == 1
+
+
 def test_an_adapter_of_another_base_is_refused(folder, tmp_path):
     adapter = write_adapter(tmp_path / "adapter", folder)
     other = write_decoder(tmp_path / "other", "gpt2")
@@ -250,7 +281,7 @@ def test_an_adapter_of_another_base_is_refused(folder, tmp_path):
     [
         ({"prompt_form": "lara"}, "unknown prompt form 'lara'.*Did you mean 'llara'"),
         ({"prompt_form": "llara", "pooling": "mean"}, "pooling: got 'mean' with prompt form 'llara'"),
-        ({"prompt_form": "llara", "engine": "packed"}, "engine 'packed' computes bert"),
+        ({"pooling": "first"}, "unknown pooling 'first'"),
     ],
 )
 def test_wrong_options_are_refused(folder, options, message):
@@ -296,6 +327,9 @@ def test_published_names_know_their_form(folder, tmp_path, monkeypatch, hub_id, 
         "castorini": write_adapter(tmp_path / "a", folder, base_model_name_or_path="meta-llama/Llama-2-7b-hf"),
     }
     monkeypatch.setattr("rag_embedder.model_source._from_hub", lambda name, **_: published[name.split("/")[0]])
+    assert Embedder.load(hub_id, device="cpu", pooling="last").prompt_form == PROMPT_FORMS[form]
+    assert Embedder.load(hub_id, device="cpu", pooling="mean").prompt_form is None
+    assert Embedder.load(hub_id, device="cpu", prompt_form="eos").prompt_form == PROMPT_FORMS["eos"]
     embedder = Embedder.load(hub_id, device="cpu", dtype="bfloat16")
     assert embedder.name == hub_id
     assert embedder.prompt_form == PROMPT_FORMS[form]

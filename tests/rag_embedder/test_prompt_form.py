@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
@@ -16,6 +18,7 @@ from rag_embedder.prompt_form import (
     form_from_json,
     form_to_json,
 )
+from rag_embedder.tokenizer import TextTokenizer
 from tests.tiny_language_models import make_tokenizer
 
 SUMMARIZE = [9162, 19138, 675, 278, 2038, 13382, 2629, 9475, 3838, 29901, 29871]
@@ -123,3 +126,27 @@ def test_wrong_prompts_are_refused(values, message):
 def test_roles_have_as_many_slots():
     with pytest.raises(ConfigError, match="2 slots for queries and 1 for documents"):
         PromptForm(name="x", query=RolePrompt(slots=(EOS, EOS)), document=RolePrompt())
+
+
+@given(st.text(max_size=300), st.sampled_from(sorted(PROMPT_FORMS)), st.sampled_from(["query", "document"]))
+def test_every_text_stands_whole_or_cut_between_whole_prompts(text, name, role):
+    form = PROMPT_FORMS[name]
+    tokenizer = TextTokenizer(released_tokenizer(), max_length=40, form=form, end="</s>")
+    around = form.tokenised(released_tokenizer(), end="</s>").of(role)
+    (read,) = tokenizer.encode([text], role)
+    assert tuple(read.ids[: len(around.before)]) == around.before
+    assert tuple(read.ids[-len(around.after) :]) == around.after
+    assert len(read.ids) == min(40, read.num_tokens)
+    slots = around.after[-around.num_slots :]
+    assert [number for number in read.ids if number in {*SUMMARIZE_SLOTS, *PREDICT_SLOTS, 2}] == list(slots)
+
+
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "special_tokens_map.json"])
+@pytest.mark.parametrize("stated", ["</s>", {"content": "</s>", "lstrip": False}])
+def test_the_end_of_text_is_what_the_files_state(tmp_path, file, stated):
+    released_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ConfigError, match="states none; set eos_token"):
+        TextTokenizer.from_folder(tmp_path, max_length=40, form=PROMPT_FORMS["eos"])
+    (tmp_path / file).write_text(json.dumps({"eos_token": stated}), encoding="utf-8")
+    (read,) = TextTokenizer.from_folder(tmp_path, max_length=40, form=PROMPT_FORMS["eos"]).encode(["the above"])
+    assert read.ids == [1, 278, 2038, 2]

@@ -10,6 +10,7 @@ from evals.systems.specification import open_system, open_systems
 from evals.vector_cache import VectorCache
 from rag_embedder.engine import packed
 from rag_embedder.errors import ConfigError, ModelLoadError
+from rag_embedder.model_source import KNOWN_PROMPT_FORMS
 from rag_embedder.scenario import SCENARIO_NAMES
 from tests.tiny_decoders import SLOTS, write_decoder
 
@@ -149,6 +150,15 @@ def test_sentence_transformers_gives_the_vectors_of_our_own_path(embedder, tmp_p
             < 1e-5
         )
     assert theirs.fingerprint_of("qa") != theirs.fingerprint_of("tool")
+
+
+@pytest.mark.parametrize(
+    ("preset", "form"),
+    [("llara-passage", "llara"), ("llara-document", "llara"), ("llara-beir", "llara"), ("repllama", "repllama")],
+)
+def test_presets_of_decoders_are_models_with_a_known_form(preset, form):
+    assert KNOWN_PROMPT_FORMS[PRESETS[preset].model] == form
+    assert PRESETS[preset].dtype == "bfloat16"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
