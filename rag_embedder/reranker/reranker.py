@@ -86,7 +86,8 @@ class Reranker:
             max_length: tokens read of query and text together, special tokens included; None as its files say.
             template: one of `rag_embedder.reranker.template.TEMPLATES` instead of what its files say.
             batch_tokens: tokens that go through the model at once.
-            allow_pickle: accept pickled weights, read by torch's weights-only loader. Model code is never run.
+            allow_pickle: accept pickled weights, but for adapters, read by torch's weights-only loader. Model code is
+                never run.
 
         Raises:
             ModelLoadError: if it is not found, incomplete or damaged; also an encoder without a head.

@@ -46,7 +46,7 @@ def load_weights(source: ModelSource, dtype: torch.dtype, *, allow_pickle: bool 
         raise ModelLoadError(f"{source.folder} holds differences to an encoder; expected a reranker with its head.")
     check_weights(source.files, allow_pickle=allow_pickle)
     if source.adapter is not None:
-        check_weights(source.adapter, allow_pickle=allow_pickle)
+        check_weights(source.adapter, allow_pickle=False)
         return _load_adapter(source, source.adapter, dtype, allow_pickle=allow_pickle)
     model = load_whole(AutoModelForSequenceClassification, source.files, dtype, what=WHAT, allow_pickle=allow_pickle)
     if model.config.num_labels != 1:
@@ -68,7 +68,7 @@ def _load_adapter(source: ModelSource, folder: Path, dtype: torch.dtype, *, allo
         allow_pickle=allow_pickle,
     )
     weights = model.state_dict()
-    found = read_adapter(folder, allow_pickle=allow_pickle)
+    found = read_adapter(folder)
     replaced = {name: tensor for name, tensor in found.replaced.items() if name in weights}
     wrong = [name for name, tensor in replaced.items() if tensor.shape != weights[name].shape]
     random = sorted(set(new) - replaced.keys())
