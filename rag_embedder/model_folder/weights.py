@@ -22,7 +22,7 @@ def check_weights(folder: Path, *, allow_pickle: bool) -> None:
     if is_adapter(folder) and not (folder / ADAPTER_WEIGHTS).exists():
         raise UntrustedModelError(
             f"the adapter {folder} has no {ADAPTER_WEIGHTS}; expected one: pickled adapters are never read. "
-            "Write it with peft: PeftModel.from_pretrained(AutoModel.from_pretrained(BASE), FOLDER).save_pretrained(NEW_FOLDER)."
+            "Write it with peft: PeftModel.from_pretrained(AutoModel.from_pretrained(BASE), FOLDER).save_pretrained(NEW)."
         )
     if not safe:
         _check_pickled(folder, allow_pickle=allow_pickle)
