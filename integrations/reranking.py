@@ -5,9 +5,10 @@ from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
-from rag_embedder.errors import ConfigError, InputError
+from rag_embedder.errors import ConfigError
 from rag_embedder.index.ranking import exact_scores
-from rag_embedder.protocols import TextEncoder
+from rag_embedder.pair_scores import best_first, checked_scores
+from rag_embedder.protocols import PairScorer, TextEncoder
 from rag_embedder.retrievers.base import in_thread
 from rag_embedder.retrievers.entries import is_blank
 from rag_embedder.search import check_encoder, check_k
@@ -30,19 +31,22 @@ class Predictor(Protocol):
         ...
 
 
-AnyScorer = TextEncoder | Scorer | Predictor
-"""What can rerank: an `Embedder`, or an object with `score` or `predict` for (query, text) pairs."""
+AnyScorer = TextEncoder | PairScorer | Scorer | Predictor
+"""What can rerank: an `Embedder`, a `Reranker`, or an object with `score` or `predict` for (query, text) pairs."""
+
+_METHODS = ("score_pairs", "score", "predict")
+"""How a model for pairs is asked, in this order: a `Reranker`'s own `score` takes a query and texts."""
 
 
 def check_scorer(scorer: object, scenario: str) -> None:
     """Raise ConfigError for what cannot rerank, or for a scenario that its encoder does not know."""
     if _is_encoder(scorer):
         check_encoder(scorer, scenario)
-    elif isinstance(scorer, type) or not any(callable(getattr(scorer, name, None)) for name in ("score", "predict")):
+    elif isinstance(scorer, type) or not any(callable(getattr(scorer, name, None)) for name in _METHODS):
         came = scorer.__name__ if isinstance(scorer, type) else type(scorer).__name__
         raise ConfigError(
-            f"scorer: got {came}; expected an Embedder, or an object whose score(pairs) or predict(pairs) gives one "
-            "number for each (query, text) pair, such as a cross-encoder."
+            f"scorer: got {came}; expected an Embedder, a Reranker, or an object whose score(pairs) or predict(pairs) "
+            "gives one number for each (query, text) pair, such as another library's cross-encoder."
         )
 
 
@@ -68,8 +72,7 @@ def rerank(
     if not texts or is_blank(query):
         return []
     scores = _scores(query, texts, scorer, scenario)
-    best = np.argsort(-scores, kind="stable")[:k]
-    return [(int(position), float(scores[position])) for position in best]
+    return [(position, float(scores[position])) for position in best_first(scores, k)]
 
 
 async def arerank(
@@ -84,29 +87,11 @@ def _is_encoder(scorer: object) -> TypeGuard[TextEncoder]:
 
 
 def _scores(query: str, texts: list[str], scorer: AnyScorer, scenario: str) -> np.ndarray[Any, Any]:
-    """Scores of the texts in their order, float64 or float32, shape (n,)."""
+    """Scores of the texts in their order, shape (n,)."""
     if _is_encoder(scorer):
         (vector,) = scorer.encode_queries([query], scenario)
-        return _checked(exact_scores(vector, scorer.encode_documents(texts, scenario)), len(texts), scorer)
-    asked: Any = scorer
-    ask = asked.score if callable(getattr(scorer, "score", None)) else asked.predict
-    return _checked(ask([(query, text) for text in texts]), len(texts), scorer)
-
-
-def _checked(scores: object, num_texts: int, scorer: object) -> np.ndarray[Any, Any]:
-    whose = type(scorer).__name__
-    try:
-        given = np.asarray(scores, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{whose} gave {type(scores).__name__}; expected one number for each text.") from None
-    if given.shape == (num_texts, 1):  # a cross-encoder with a regression head
-        given = given[:, 0]
-    if given.shape != (num_texts,):
-        raise InputError(
-            f"{whose} gave scores of shape {given.shape} for {num_texts} texts; expected ({num_texts},): one number "
-            "for each. A classifier with several labels cannot rerank."
-        )
-    if not np.isfinite(given).all():
-        position = int(np.flatnonzero(~np.isfinite(given))[0])
-        raise InputError(f"{whose} gave a score that is not finite for texts[{position}]; expected a finite number.")
-    return given
+        scores: Any = exact_scores(vector, scorer.encode_documents(texts, scenario))
+    else:
+        ask = next(getattr(scorer, name) for name in _METHODS if callable(getattr(scorer, name, None)))
+        scores = ask([(query, text) for text in texts])
+    return checked_scores(scores, len(texts), whose=type(scorer).__name__)

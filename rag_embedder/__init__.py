@@ -7,6 +7,7 @@ from rag_embedder.lazy_names import lazy_names
 if TYPE_CHECKING:
     from rag_embedder.encoder import Embedder as Embedder
     from rag_embedder.errors import RagEmbedderError as RagEmbedderError
+    from rag_embedder.reranker.reranker import Reranker as Reranker
     from rag_embedder.retrievers.conversation import ConversationRetriever as ConversationRetriever
     from rag_embedder.retrievers.demonstrations import DemonstrationRetriever as DemonstrationRetriever
     from rag_embedder.retrievers.knowledge import KnowledgeRetriever as KnowledgeRetriever
@@ -36,6 +37,7 @@ _PUBLIC = {
     "KnowledgeRetriever": "rag_embedder.retrievers.knowledge:KnowledgeRetriever",
     "MemoryRetriever": "rag_embedder.retrievers.memory:MemoryRetriever",
     "RagEmbedderError": "rag_embedder.errors:RagEmbedderError",
+    "Reranker": "rag_embedder.reranker.reranker:Reranker",
     "Scenario": "rag_embedder.scenario:Scenario",
     "Tool": "rag_embedder.types:Tool",
     "ToolRetriever": "rag_embedder.retrievers.tools:ToolRetriever",

@@ -1,7 +1,10 @@
-"""The two seams a user may implement: what turns text into vectors, and what finds the nearest vectors."""
+"""The seams a user may implement: text to vectors, pairs of texts to scores, and vectors to the nearest ones."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from rag_embedder.types import Numbers, Vectors
 
@@ -40,6 +43,14 @@ class TextEncoder(Protocol):
 
     def token_offsets(self, text: str) -> list[tuple[int, int]]:
         """Character span of every token of `text`, in order, special tokens left out."""
+        ...
+
+
+class PairScorer(Protocol):
+    """What a second stage needs of a model that reads query and text together; `Reranker` is the one we ship."""
+
+    def score_pairs(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.float32]:
+        """One number for each (query, text), shape (n,), higher for a better match."""
         ...
 
 

@@ -34,10 +34,11 @@ MetadataFilter = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A stored item with its score for one query."""
+    """A stored item with its score for one query, and what the first stage gave it where a reranker ordered."""
 
     item: StoredItem
     score: float
+    retrieval_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +179,10 @@ class SemanticSearch:
             if item.n in rows:
                 vectors[position] = found[rows[item.n]]
         return vectors
+
+    def text(self, item: StoredItem) -> str:
+        """What is encoded of an item, without instruction."""
+        return self._render(item.payload)
 
     def refresh(self) -> None:
         """Take in what has been committed since the last look; encode items that have no vector here yet."""

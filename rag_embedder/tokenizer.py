@@ -93,24 +93,7 @@ class TextTokenizer:
         Raises:
             ModelLoadError: if the folder holds no tokenizer that can be read.
         """
-        try:
-            end = None
-            if (folder / "tokenizer.json").exists():
-                tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-                end = _stated_end(folder)
-            elif not any((folder / name).exists() for name in _VOCABULARIES):
-                # transformers would make up an empty vocabulary, and every word would be the unknown one.
-                raise FileNotFoundError(f"none of tokenizer.json, {', '.join(_VOCABULARIES)} is there")
-            else:
-                from transformers import AutoTokenizer
-
-                slow = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-                tokenizer, end = slow.backend_tokenizer, slow.eos_token
-        except Exception as error:  # tokenizers raises bare Exception for an unreadable file
-            raise ModelLoadError(
-                f"no readable tokenizer in {folder}: {error}. Expected tokenizer.json, or a vocabulary that "
-                "transformers can convert."
-            ) from error
+        tokenizer, end = read_tokenizer(folder)
         return cls(tokenizer, max_length=max_length, lower_case=lower_case, form=form, end=end)
 
     @property
@@ -162,6 +145,33 @@ class TextTokenizer:
 
     def _prepared(self, texts: Sequence[str]) -> list[str]:
         return [text.lower() for text in texts] if self._lower_case else list(texts)
+
+
+def read_tokenizer(folder: Path) -> tuple[Tokenizer, str | None]:
+    """A folder's `tokenizer.json`, or an older vocabulary converted through transformers; and its end-of-text token.
+
+    Raises:
+        ModelLoadError: if the folder holds no tokenizer that can be read.
+    """
+    try:
+        end = None
+        if (folder / "tokenizer.json").exists():
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            end = _stated_end(folder)
+        elif not any((folder / name).exists() for name in _VOCABULARIES):
+            # transformers would make up an empty vocabulary, and every word would be the unknown one.
+            raise FileNotFoundError(f"none of tokenizer.json, {', '.join(_VOCABULARIES)} is there")
+        else:
+            from transformers import AutoTokenizer
+
+            slow = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+            tokenizer, end = slow.backend_tokenizer, slow.eos_token
+    except Exception as error:  # tokenizers raises bare Exception for an unreadable file
+        raise ModelLoadError(
+            f"no readable tokenizer in {folder}: {error}. Expected tokenizer.json, or a vocabulary that "
+            "transformers can convert."
+        ) from error
+    return tokenizer, end
 
 
 def _stated_end(folder: Path) -> str | None:

@@ -104,9 +104,13 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Hit(Generic[ItemT]):
-    """One retrieved item. `score` is higher-is-better and comparable within one query; `rank` counts from 1."""
+    """One retrieved item. `score` is higher-is-better and comparable within one query; `rank` counts from 1.
+
+    Where a reranker ordered, `score` is its own and `retrieval_score` that of the first stage.
+    """
 
     item: ItemT
     id: str
     score: float
     rank: int
+    retrieval_score: float | None = None

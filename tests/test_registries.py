@@ -12,6 +12,7 @@ from rag_embedder.index import INDEXES
 from rag_embedder.registry import Registry
 from trainer.losses import LOSSES
 from trainer.mining.queries import KINDS
+from trainer.model_kinds import MODEL_KINDS
 from trainer.rewards import REWARDS
 
 REGISTRIES = {
@@ -19,6 +20,7 @@ REGISTRIES = {
     "rag_embedder.index.INDEXES": INDEXES,
     "trainer.losses.LOSSES": LOSSES,
     "trainer.mining.queries.KINDS": KINDS,
+    "trainer.model_kinds.MODEL_KINDS": MODEL_KINDS,
     "trainer.rewards.REWARDS": REWARDS,
 }
 LINES = [(path, name) for path, registry in REGISTRIES.items() for name in registry]

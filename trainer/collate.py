@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainer.groups import Group
 from trainer.masking import padded_hashes
-from trainer.model import TrainableEncoder
+from trainer.model_kinds import ModelKind
 from trainer.sampler import Batch
 from trainer.training_sets import TrainingSet
 
@@ -17,7 +17,7 @@ from trainer.training_sets import TrainingSet
 class TrainingBatch:
     """B queries and their G documents each, of one data set.
 
-    token_ids  B queries, then B * G documents ordered by query
+    token_ids  for an encoder B queries, then B * G documents ordered by query; for a reranker B * G pairs
     rewards    (B, G) float32, or None if the losses need none
     documents  (B * G, 2) int64 hashes of id and text
     positives  (B, P, 2) int64 hashes of all documents known to be relevant, in the group or not
@@ -41,23 +41,18 @@ class TrainingBatch:
         return len(self.groups[0].documents)
 
 
-def collate(
-    encoder: TrainableEncoder, training_set: TrainingSet, rows: Batch, *, group_size: int, seed: int
-) -> TrainingBatch:
-    """Draw the groups of these rows and tokenize them with the instructions of the data set's scenario."""
+def collate(kind: ModelKind, training_set: TrainingSet, rows: Batch, *, group_size: int, seed: int) -> TrainingBatch:
+    """Draw the groups of these rows and tokenize them as the kind of model reads them."""
     groups = training_set.groups(rows, size=group_size, seed=seed)
     texts = [text for group in groups for text in group.documents]
     ids = [document_id for group in groups for document_id in group.ids]
-    scenario = training_set.settings.scenario
-    queries = encoder.tokenize([group.query for group in groups], scenario, "query")
-    documents = encoder.tokenize(texts, scenario, "document")
     rewards = None
     if training_set.loss.needs_rewards:
         rewards = torch.tensor([group.rewards for group in groups], dtype=torch.float32)
     return TrainingBatch(
         rows=rows,
         groups=groups,
-        token_ids=[*queries, *documents],
+        token_ids=kind.tokenize(groups, training_set.settings.scenario),
         rewards=rewards,
         documents=training_set.hashes(texts, ids),
         positives=padded_hashes(training_set.positives(rows.rows)),

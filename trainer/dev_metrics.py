@@ -1,4 +1,4 @@
-"""How well the encoder ranks on the dev splits, by scenario: what early stopping looks at."""
+"""How well the model ranks on the dev splits, by scenario: what early stopping looks at."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -9,6 +9,7 @@ from evals.metrics import evaluate_run
 from trainer.errors import NonFiniteError
 from trainer.examples import Example
 from trainer.model import TrainableEncoder
+from trainer.model_kinds import ModelKind
 from trainer.training_sets import TrainingSet, relevant
 
 METRIC = "nDCG@10"
@@ -16,17 +17,14 @@ _CHUNK = 512
 _DEPTH = 10
 
 
-def evaluate_dev(encoder: TrainableEncoder, training_sets: Mapping[str, TrainingSet]) -> dict[str, Mapping[str, float]]:
+def evaluate_dev(kind: ModelKind, training_sets: Mapping[str, TrainingSet]) -> dict[str, Mapping[str, float]]:
     """nDCG@10 of every query, by data set; only sets with a dev split.
 
-    Where ids name documents in the whole split, every query searches the candidates of all examples. Where they are
-    counted per example, as turns of a dialogue are, it searches its own.
-
     Raises:
-        NonFiniteError: if the encoder's vectors are no numbers.
+        NonFiniteError: if the model's vectors or scores are no numbers.
     """
     return {
-        name: _measure(encoder, training_set.dev, training_set.settings.scenario)
+        name: kind.measure(training_set.dev, training_set.settings.scenario)
         for name, training_set in training_sets.items()
         if training_set.dev
     }
@@ -40,7 +38,24 @@ def mean_by_scenario(means: Mapping[str, float], training_sets: Mapping[str, Tra
     return {scenario: fmean(found) for scenario, found in by_scenario.items()}
 
 
-def _measure(encoder: TrainableEncoder, examples: Sequence[Example], scenario: str) -> Mapping[str, float]:
+def refuse_diverged(numbers: torch.Tensor, scenario: str) -> None:
+    """Raise NonFiniteError unless all numbers that a model gave for a dev split are finite."""
+    if not bool(numbers.isfinite().all()):
+        raise NonFiniteError(
+            f"vectors or scores of a dev split of scenario {scenario!r} are no numbers: the weights diverged in the "
+            "steps before. Lower train.learning_rate, or set train.clip; earlier checkpoints are kept."
+        )
+
+
+def search_dev(encoder: TrainableEncoder, examples: Sequence[Example], scenario: str) -> Mapping[str, float]:
+    """nDCG@10 of every query, by an encoder.
+
+    Where ids name documents in the whole split, every query searches the candidates of all examples. Where they are
+    counted per example, as turns of a dialogue are, it searches its own.
+
+    Raises:
+        NonFiniteError: if the encoder's vectors are no numbers.
+    """
     texts: dict[str, int] = {}
     for example in examples:
         for candidate in example.candidates:
@@ -54,11 +69,8 @@ def _measure(encoder: TrainableEncoder, examples: Sequence[Example], scenario: s
     judged = [example for example in examples if relevant(example)]
     queries = _encode(encoder, [example.query for example in judged], scenario, is_query=True)
     documents = _encode(encoder, list(texts), scenario, is_query=False)
-    if not bool(queries.isfinite().all() and documents.isfinite().all()):
-        raise NonFiniteError(
-            f"vectors of a dev split of scenario {scenario!r} are no numbers: the weights diverged in the steps "
-            "before. Lower train.learning_rate, or set train.clip; earlier checkpoints are kept."
-        )
+    refuse_diverged(queries, scenario)
+    refuse_diverged(documents, scenario)
     ids = list(by_id)
     columns = torch.tensor([texts[by_id[name]] for name in ids])
     run, qrels = {}, {}

@@ -22,13 +22,14 @@ from rag_embedder.model_folder.quantised import LARGEST
 from rag_embedder.model_source import BASE_HUB_ID, BASE_SHA256, base_folder
 from trainer.checkpoint import checkpoints, load
 from trainer.command import run_command
-from trainer.fit import load_encoder
 from trainer.loop import BEST, CHECKPOINTS
 from trainer.model import TrainableEncoder
-from trainer.model_card import Licences, model_card
+from trainer.model_card import Licences
+from trainer.model_kinds import MODEL_KINDS
 from trainer.recipe import load_recipe
 from trainer.run_folder import RECIPE
 from trainer.settings import Recipe
+from trainer.trainable import TrainableModel
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -84,28 +85,29 @@ def export_checkpoint(
     # In float32, so that adapters are added to the weights as they were published.
     model = replace(recipe.model, dtype="float32")
     model = model if max_length is None else replace(model, max_length=max_length)
-    encoder = load_encoder(replace(recipe, model=model), device="cpu")
-    _put_weights(encoder, state, chosen)
-    settings = replace(
-        encoder.settings,
-        name=name or out.name,
-        training_state=f"fitted from {encoder.settings.name} for {state['step']} steps on {_names(recipe)}",
-    )
-    card = model_card(
+    kind_class = MODEL_KINDS[recipe.model.kind]
+    trained = kind_class.load(replace(recipe, model=model), device="cpu")
+    _put_weights(trained, state, chosen)
+    card = kind_class(trained).export(
+        out,
         run,
         recipe,
         state,
-        settings=settings,
-        base=encoder.settings.name,
+        name=name or out.name,
+        training_state=f"fitted from {trained.settings.name} for {state['step']} steps on {_names(recipe)}",
         licences=licences or Licences(),
         delta_bits=delta_bits,
     )
+    write_text(card, out / "README.md")
+    return out
+
+
+def write_encoder(encoder: TrainableEncoder, settings: ModelSettings, out: Path, *, delta_bits: int | None) -> None:
+    """Write the whole model, or with `delta_bits` its difference to the public base; errors as `export_checkpoint`."""
     if delta_bits is None:
         _write_whole(encoder, settings, out)
     else:
         _write_delta(encoder, settings, out, bits=delta_bits)
-    write_text(card, out / "README.md")
-    return out
 
 
 def _write_whole(encoder: TrainableEncoder, settings: ModelSettings, out: Path) -> None:
@@ -160,7 +162,7 @@ def _names(recipe: Recipe) -> str:
     return ", ".join(names) if len(names) <= 4 else f"{len(names)} data sets"
 
 
-def _put_weights(encoder: TrainableEncoder, state: Mapping[str, Any], path: Path) -> None:
+def _put_weights(encoder: TrainableModel, state: Mapping[str, Any], path: Path) -> None:
     if state["base_hash"] != encoder.base_hash:
         raise InputError(f"{path} was trained from other base weights than model.base names now; expected the same.")
     average = state["average"]

@@ -1,4 +1,4 @@
-"""The program `python -m trainer.fit RECIPE [key=value ...] [--resume]`: trains the encoder a recipe describes.
+"""The program `python -m trainer.fit RECIPE [key=value ...] [--resume]`: trains the encoder or reranker of a recipe.
 
 Several processes: `accelerate launch --multi_gpu --num_processes 8 -m trainer.fit RECIPE`; without a GPU the same line
 starts them on the CPU (accelerate's `--cpu` starts one only). Exit codes: 0 done, 1 training stopped
@@ -24,13 +24,14 @@ from trainer.gradient_average import wait_for_all
 from trainer.loop import Progress, run_fit
 from trainer.losses.batch_scores import check_unit_rows
 from trainer.model import TrainableEncoder
+from trainer.model_kinds import MODEL_KINDS
 from trainer.recipe import load_recipe, recipe_to_toml, save_recipe
 from trainer.recipe_file import recipe_path
 from trainer.run_folder import RECIPE, check_out
 from trainer.runlog import LOG, draw_curves, write_run
 from trainer.settings import Recipe
 from trainer.steps import Stepper, StepResult
-from trainer.training_sets import read_training_sets
+from trainer.training_sets import TrainingSet, read_training_sets
 
 _MAY_CHANGE = ("log_every", "eval_every", "save_every", "keep", "patience")
 """Train settings with which a run may be continued although they are others than at its start."""
@@ -66,10 +67,8 @@ def fit_recipe(recipe: Recipe, *, resume: bool = False, show_progress: bool = Tr
         may_change=_MAY_CHANGE,
     )
     training_sets = read_training_sets(recipe)
-    encoder = load_encoder(recipe, device=device)
-    check_scenarios(recipe, encoder)
-    stepper = Stepper(recipe, encoder, training_sets)
-    check_vectors(stepper)
+    stepper = Stepper(recipe, MODEL_KINDS[recipe.model.kind].load(recipe, device=device), training_sets)
+    stepper.kind.check(recipe, training_sets)
     wait_for_all()  # the first process writes only when all have seen a free folder
     is_first = rank() == 0
     if is_first:
@@ -134,17 +133,17 @@ def check_scenarios(recipe: Recipe, encoder: TrainableEncoder) -> None:
             )
 
 
-def check_vectors(stepper: Stepper) -> None:
+def check_vectors(recipe: Recipe, encoder: TrainableEncoder, training_sets: Mapping[str, TrainingSet]) -> None:
     """Refuse an encoder whose vectors are not of length 1, as those of damaged weights: no temperature fits them.
 
     Raises:
         InputError: naming the base and the data set whose first query was encoded.
     """
-    base = stepper.recipe.model.base
-    for name, each in stepper.training_sets.items():
+    base = recipe.model.base
+    for name, each in training_sets.items():
         first = [*each.examples, *each.dev][0]
         with torch.no_grad():
-            vectors = stepper.encoder.encode([first.query], each.settings.scenario, "query")
+            vectors = encoder.encode([first.query], each.settings.scenario, "query")
         try:
             check_unit_rows(vectors)
         except InputError as error:

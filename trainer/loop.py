@@ -116,7 +116,7 @@ def _evaluate(
     metrics: dict[str, float] = {}
     with stepper.averaged_weights():
         if log:
-            values = evaluate_dev(stepper.encoder, stepper.training_sets)
+            values = evaluate_dev(stepper.kind, stepper.training_sets)
             by_set = {name: fmean(each.values()) for name, each in values.items()}
             metrics = mean_by_scenario(by_set, stepper.training_sets)
             log.write("eval", stepper.step, metrics | {"mean": fmean(metrics.values())})

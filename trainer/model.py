@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from rag_embedder.engine.loading import embedding_table
 from rag_embedder.engine.packing import Packing
 from rag_embedder.engine.transformers import TransformersEngine, padding_id
-from rag_embedder.errors import ConfigError, InputError
+from rag_embedder.errors import ConfigError
 from rag_embedder.model_folder import ModelSettings, check_weights, read_settings
 from rag_embedder.model_source import locate
 from rag_embedder.pooling import pooling_named
@@ -21,7 +21,8 @@ from trainer.adapters import merged, with_adapters
 from trainer.model_settings import training_settings
 from trainer.packed_attention import PACKED
 from trainer.slot_embeddings import SlotEmbeddings
-from trainer.token_batches import PaddingCount, padded_batches, unpadded_batches
+from trainer.token_batches import padded_batches, unpadded_batches
+from trainer.trainable import TrainableModel
 
 _POSITION_START = {"bert": lambda _: 0, "roberta": lambda pad: pad + 1, "xlm-roberta": lambda pad: pad + 1}
 """Encoders that are packed, by where their positions begin; others are padded in buckets of like length."""
@@ -32,7 +33,7 @@ _PACKED_DECODERS = ("llama", "mistral", "qwen2", "qwen3")
 _AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16}
 
 
-class TrainableEncoder(nn.Module):
+class TrainableEncoder(TrainableModel):
     """Texts of one scenario and role in, unit rows with a gradient out.
 
     Weights are float32; with dtype="bfloat16" the model runs under autocast. Dropout is off: a reward says how good a
@@ -56,7 +57,7 @@ class TrainableEncoder(nn.Module):
         lora_alpha: float | None = None,
         dtype: str = "float32",
     ) -> None:
-        super().__init__()
+        super().__init__(base_hash=base_hash)
         if dtype not in _AUTOCAST:
             raise ConfigError(f"model.dtype: got {dtype!r}; expected one of: {', '.join(_AUTOCAST)}.")
         if trained not in ("all", "layers"):
@@ -65,8 +66,6 @@ class TrainableEncoder(nn.Module):
         self.folder = folder
         self.tokenizer_folder = tokenizer_folder or folder
         self.tokenizer = tokenizer
-        self.base_hash = base_hash
-        self.padding = PaddingCount()
         self._autocast = _AUTOCAST[dtype]
         self._pool = pooling_named(settings.pooling, num_slots=settings.num_slots)
         self._pad_id = padding_id(model)
@@ -168,40 +167,9 @@ class TrainableEncoder(nn.Module):
         )
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.model.parameters()).device
-
-    @property
-    def batch_tokens(self) -> int:
-        """Tokens that go through the model together: on a CPU few, so that activations stay in its caches."""
-        return 4096 if self.device.type == "cpu" else 65_536
-
-    @property
     def vocabulary_size(self) -> int:
         """Rows of the embedding table."""
         return len(embedding_table(_base_of(self.model)))
-
-    def trained_weights(self) -> dict[str, Tensor]:
-        """The weights that training changes, by name; not copies."""
-        return {name: weight.detach() for name, weight in self.named_parameters() if weight.requires_grad}
-
-    @torch.no_grad()
-    def load_trained_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Put back what `trained_weights` gave.
-
-        Raises:
-            InputError: if the names or shapes are not those of the weights that are trained here.
-        """
-        own = self.trained_weights()
-        shapes = {name: tuple(weight.shape) for name, weight in own.items()}
-        if shapes != {name: tuple(weight.shape) for name, weight in weights.items()}:
-            raise InputError(
-                f"{len(weights)} trained weights came, with other names or shapes than the {len(own)} expected ones; "
-                "use the model settings (base, lora_rank) of the run that wrote them."
-            )
-        for name, weight in own.items():
-            weight.copy_(weights[name])
 
     def merged_weights(self) -> dict[str, Tensor]:
         """All tensors under the base's own names, on the CPU, adapters added to the weights they adapt."""

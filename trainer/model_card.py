@@ -9,6 +9,7 @@ from typing import Any
 from rag_embedder.model_folder import ModelSettings
 from rag_embedder.model_source import BASE_HUB_ID
 from rag_embedder.registry import unknown_name
+from rag_embedder.reranker.folder import RerankerSettings
 from trainer.data_report import DATA
 from trainer.recipe import recipe_to_toml
 from trainer.runlog import RUN
@@ -40,23 +41,74 @@ def model_card(
     Raises:
         ConfigError: if a licence names a data set that the run did not have.
     """
-    sets = json.loads((run / DATA).read_text(encoding="utf-8"))
-    unknown = sorted(licences.data.keys() - {each["name"] for each in sets})
-    if unknown:
-        raise unknown_name("data set with a licence:", unknown[0], [each["name"] for each in sets])
-    origin = json.loads((run / RUN).read_text(encoding="utf-8"))[-1]
+    sets = _sets(run, licences)
     parts = [
         _front_matter(licences, settings, is_delta=delta_bits is not None),
         f"# {settings.name}\n\nAn encoder for retrieval by LLM agents, {settings.training_state}. Weights: licence "
         f"{licences.model}. Base: {base}.",
         _usage(settings, delta_bits),
         _data(sets, licences),
-        _metrics(state),
+        _metrics(state, "whose candidates are the only documents"),
         _limits(settings, sets, recipe),
-        f"## Recipe\n\nCommit {origin['commit']}, {origin['date']}, torch {origin['versions']['torch']}.\n\n"
-        f"```toml\n{recipe_to_toml(recipe).strip()}\n```",
+        _recipe(run, recipe),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def reranker_card(
+    run: Path,
+    recipe: Recipe,
+    state: Mapping[str, Any],
+    *,
+    settings: RerankerSettings,
+    base: str,
+    licences: Licences,
+) -> str:
+    """As `model_card`, for a model that scores pairs."""
+    sets = _sets(run, licences)
+    stated = [] if licences.model == _NOT_STATED else [f"license: {json.dumps(licences.model)}"]
+    parts = [
+        "\n".join(["---", "library_name: transformers", "pipeline_tag: text-ranking", *stated, "---"]),
+        f"# {settings.name}\n\nA reranker, {settings.training_state}. Weights: licence {licences.model}. Base: {base}.",
+        f"""## Use
+
+```python
+from rag_embedder import Reranker
+
+reranker = Reranker.load("FOLDER")
+print(reranker.score("query", ["text", "another text"]))
+```
+
+Pairs are read with the template "{settings.template}", at most {settings.max_length} tokens of both together; a text
+that is longer is cut at its end.""",
+        _data(sets, licences),
+        _metrics(state, "each example's own candidates were ordered"),
+        f"## Limits\n\n- Trained for {', '.join(sorted({each['scenario'] for each in sets}))}.\n- Scores order the "
+        "texts of one query; they are no probabilities."
+        + ("\n- Some data is made up to try the machine: this model is of no use." if _is_made_up(sets) else ""),
+        _recipe(run, recipe),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _sets(run: Path, licences: Licences) -> list[dict[str, Any]]:
+    sets = json.loads((run / DATA).read_text(encoding="utf-8"))
+    unknown = sorted(licences.data.keys() - {each["name"] for each in sets})
+    if unknown:
+        raise unknown_name("data set with a licence:", unknown[0], [each["name"] for each in sets])
+    return sets
+
+
+def _recipe(run: Path, recipe: Recipe) -> str:
+    origin = json.loads((run / RUN).read_text(encoding="utf-8"))[-1]
+    return (
+        f"## Recipe\n\nCommit {origin['commit']}, {origin['date']}, torch {origin['versions']['torch']}.\n\n"
+        f"```toml\n{recipe_to_toml(recipe).strip()}\n```"
+    )
+
+
+def _is_made_up(sets: list[dict[str, Any]]) -> bool:
+    return any(each["path"].startswith("smoke:") for each in sets)
 
 
 def _front_matter(licences: Licences, settings: ModelSettings, *, is_delta: bool) -> str:
@@ -105,7 +157,7 @@ def _data(sets: list[dict[str, Any]], licences: Licences) -> str:
     return "## Training data\n\n" + "\n".join(rows)
 
 
-def _metrics(state: Mapping[str, Any]) -> str:
+def _metrics(state: Mapping[str, Any], how: str) -> str:
     progress = state["progress"]
     if not progress["metrics"]:
         return "## Metrics\n\nNothing was evaluated during training."
@@ -114,7 +166,7 @@ def _metrics(state: Mapping[str, Any]) -> str:
         base = progress["base_metrics"].get(name)
         rows.append(f"| {name} | {'' if base is None else f'{base:.4f}'} | {value:.4f} |")
     return (
-        "## Metrics\n\nnDCG@10 on the dev splits, whose candidates are the only documents; they also chose this "
+        f"## Metrics\n\nnDCG@10 on the dev splits, {how}; they also chose this "
         f"checkpoint, step {state['step']}. Not comparable with test figures over whole corpora.\n\n" + "\n".join(rows)
     )
 
@@ -128,7 +180,7 @@ def _limits(settings: ModelSettings, sets: list[dict[str, Any]], recipe: Recipe)
         lines.append(f"- Vectors may be cut to their first {dims} components and normalised again.")
     else:
         lines.append("- Vectors are not meant to be cut to fewer components.")
-    if any(each["path"].startswith("smoke:") for each in sets):
+    if _is_made_up(sets):
         lines.append("- Some data is made up to try the machine: this model is of no use.")
     lines.append("- A text longer than the model reads is cut at its end.")
     return "## Limits\n\n" + "\n".join(lines)

@@ -33,7 +33,7 @@ def run(  # noqa: PLR0913  (options, by name)
         str | None, typer.Option(help="Causal LM: folder, hub id, or http://host/v1 of an OpenAI-compatible server.")
     ] = None,
     tokenizer: Annotated[str | None, typer.Option(help="Of a server's model: folder or hub id.")] = None,
-    reranker: Annotated[str | None, typer.Option(help="Cross-encoder: folder or hub id.")] = None,
+    reranker: Annotated[str | None, typer.Option(help="Cross-encoder or decoder: folder or hub id.")] = None,
     template: Annotated[
         str | None, typer.Option(help="Another scenario's, qa-paper, or a .toml file; default: the scenario's.")
     ] = None,

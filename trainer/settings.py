@@ -9,8 +9,10 @@ from typing import Literal
 from rag_embedder.errors import ConfigError
 from rag_embedder.prompt_form import PROMPT_FORMS
 from rag_embedder.registry import unknown_name
+from rag_embedder.reranker.template import TEMPLATES
 from rag_embedder.scenario import INSTRUCTION_SETS, SCENARIO_NAMES, Scenario
 from trainer.groups import NegativeRule, PositiveRule
+from trainer.kind_rules import check_kind
 from trainer.losses import LossSettings
 from trainer.usable_examples import Requirements
 from trainer.value_checks import above_zero, at_least, check_dims, no_duplicates, not_empty, share
@@ -18,20 +20,24 @@ from trainer.value_checks import above_zero, at_least, check_dims, no_duplicates
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """The encoder that is trained.
+    """The encoder or reranker that is trained.
 
-    `base` is a folder or hub id, None the encoder that ships with the package. `pooling` and `max_length` (tokens,
-    special ones and prompt included) are the base's own if None. `prompt_form` is what a decoder reads around its
-    texts, a name in `PROMPT_FORMS`, None the base's own. `instructions` is a named set for the six scenarios; "none"
-    puts nothing in front of a text, None keeps the base's own. `trained` "layers" leaves the embeddings as they are;
-    `lora_rank` above 0 trains adapters only, scaled by `lora_alpha` / `lora_rank` (by 2 if it is None). `dtype` is what
-    the forward pass computes in; trained weights and the optimiser stay float32.
+    `kind` is "encoder", or "reranker" for a model that reads query and text together, as `template` says: a name in
+    `TEMPLATES`, None what the base's files say, or else "pair". `base` is a folder or hub id, None the encoder that
+    ships with the package. `pooling` and `max_length` (tokens, special ones and prompt included) are the base's own if
+    None. `prompt_form` is what a decoder reads around its texts, a name in `PROMPT_FORMS`, None the base's own.
+    `instructions` is a named set for the six scenarios; "none" puts nothing in front of a text, None keeps the base's
+    own. `trained` "layers" leaves the embeddings as they are; `lora_rank` above 0 trains adapters only (and a
+    reranker's head), scaled by `lora_alpha` / `lora_rank` (by 2 if it is None). `dtype` is what the forward pass
+    computes in; trained weights and the optimiser stay float32.
 
     Raises:
         ConfigError: if a value is out of range; the message begins with the key.
     """
 
+    kind: Literal["encoder", "reranker"] = "encoder"
     base: str | None = None
+    template: str | None = None
     pooling: Literal["cls", "mean", "last"] | None = None
     prompt_form: str | None = None
     max_length: int | None = None
@@ -45,6 +51,8 @@ class ModelSettings:
         if self.max_length is not None:
             at_least("model.max_length", self.max_length, 8)
         at_least("model.lora_rank", self.lora_rank, 0)
+        if self.template not in (None, *TEMPLATES):
+            raise unknown_name("model.template:", self.template, list(TEMPLATES))
         if self.lora_alpha is not None:
             above_zero("model.lora_alpha", self.lora_alpha)
             if not self.lora_rank:
@@ -215,6 +223,7 @@ class Recipe:
         if not any(settings.is_trained for settings in self.data):
             raise ConfigError("data has nothing to train on; expected a [[data]] table with a weight above 0.")
         no_duplicates("data", [settings.name for settings in self.data])
+        check_kind(self.model, self.train, self.data, has_scenarios=bool(self.scenario))
         no_duplicates("scenario", [scenario.name for scenario in self.scenario])
         for settings in self.data:
             if settings.scenario not in self.scenario_names:

@@ -13,18 +13,18 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from rag_embedder.errors import ConfigError, InputError
-from trainer.batch_loss import batch_loss
 from trainer.checkpoint import rng_state, set_rng_state
 from trainer.collate import TrainingBatch, collate
 from trainer.distributed import mean_over_ranks, rank, world_size
 from trainer.gradient_average import average_gradients
 from trainer.gradient_cache import backward
 from trainer.losses.weighted_sum import WeightedLoss
-from trainer.model import TrainableEncoder
+from trainer.model_kinds import MODEL_KINDS, ModelKind
 from trainer.non_finite import refuse_non_finite
 from trainer.optim import SelfPacedRate, WeightAverage, linear_schedule, make_adamw, set_learning_rate
 from trainer.sampler import HomogeneousSampler
 from trainer.settings import Recipe
+from trainer.trainable import TrainableModel
 from trainer.training_sets import TrainingSet
 
 
@@ -51,15 +51,17 @@ class Stepper:
         ConfigError: if a data set does not fill one batch of all processes, or a Matryoshka dimension is too large.
     """
 
-    def __init__(self, recipe: Recipe, encoder: TrainableEncoder, training_sets: Mapping[str, TrainingSet]) -> None:
+    def __init__(self, recipe: Recipe, encoder: TrainableModel, training_sets: Mapping[str, TrainingSet]) -> None:
         self.recipe = recipe
         self.encoder = encoder
+        self.kind: ModelKind = MODEL_KINDS[recipe.model.kind](encoder)
         self.training_sets = training_sets
         self.step = 0
         train = recipe.train
-        if train.matryoshka_dims and train.matryoshka_dims[-1] >= encoder.dim:
+        dim = getattr(encoder, "dim", 0)  # a reranker has none, and its recipe no such dimensions
+        if train.matryoshka_dims and train.matryoshka_dims[-1] >= dim:
             raise ConfigError(
-                f"train.matryoshka_dims is {list(train.matryoshka_dims)}; expected numbers below {encoder.dim}, the "
+                f"train.matryoshka_dims is {list(train.matryoshka_dims)}; expected numbers below {dim}, the "
                 "encoder's dimension, which is always trained."
             )
         trained = {name: each for name, each in training_sets.items() if each.settings.is_trained}
@@ -89,7 +91,7 @@ class Stepper:
         values: dict[str, float] = {}
 
         def loss_of(vectors: Tensor) -> Tensor:
-            result = batch_loss(vectors, batch, options, dims=train.matryoshka_dims)
+            result = self.kind.loss(vectors, batch, options, dims=train.matryoshka_dims)
             values.update(_means(result))
             self._check("loss", values["loss"], batch)
             return result.loss
@@ -184,7 +186,7 @@ class Stepper:
         train = self.recipe.train
         rows = self.sampler.batch_at(step, rank=rank(), world_size=world_size())
         chosen = self.training_sets[rows.dataset]
-        return collate(self.encoder, chosen, rows, group_size=train.group_size, seed=train.seed)
+        return collate(self.kind, chosen, rows, group_size=train.group_size, seed=train.seed)
 
     def _learning_rate(self, dataset: str) -> float:
         train = self.recipe.train

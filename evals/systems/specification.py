@@ -9,10 +9,12 @@ SPEC?prompt_form=llara            what a decoder reads around its texts: a name 
 SPEC?engine=packed&dtype=auto     computed otherwise: names of `rag_embedder.engine.ENGINES` and number formats
 LABEL=SPEC                        another name in the table
 hybrid:SPEC                       fused with BM25
+rerank:RERANKER:SPEC              the first 100 documents ordered anew by a reranker, a folder or hub id
+rerank:RERANKER?depth=50&max_length=256&template=rankllama&dtype=bfloat16:SPEC    with other settings
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
@@ -22,13 +24,15 @@ from evals.systems.dense import DenseSystem
 from evals.systems.hybrid import HybridSystem
 from evals.systems.other_engine import REFERENCE, OtherEngineEncoder, told_apart
 from evals.systems.presets import PRESETS, Preset
+from evals.systems.reranked import DEPTH, RerankedSystem
 from evals.vector_cache import VectorCache
-from rag_embedder import Embedder
+from rag_embedder import Embedder, Reranker
 from rag_embedder.errors import ConfigError
 from rag_embedder.protocols import TextEncoder
 from rag_embedder.registry import unknown_name
 
 _LABEL = re.compile(r"([A-Za-z0-9][\w.+-]*)=(.+)", re.DOTALL)
+_RERANKER_OPTIONS = ("depth", "dtype", "max_length", "template")
 _OPTIONS = ("dtype", "engine", "instructions", "library", "normalize", "pooling", "prompt_form")
 
 
@@ -60,6 +64,8 @@ def open_system(text: str, *, cache: VectorCache | None = None, device: str = "a
     label, text = _labelled(text)
     if text.startswith("hybrid:"):
         system: Any = HybridSystem(open_system(text.removeprefix("hybrid:"), cache=cache, device=device))
+    elif text.startswith("rerank:"):
+        system = _reranked(text, cache, device)
     elif text in WITHOUT_ENCODER:
         system = WITHOUT_ENCODER[text]()
     else:
@@ -73,6 +79,37 @@ def _labelled(text: str) -> tuple[str | None, str]:
     # A "=" after the "?" belongs to an option.
     match = _LABEL.fullmatch(text) if "=" in text.partition("?")[0] else None
     return (match[1], match[2]) if match else (None, text)
+
+
+def _reranked(text: str, cache: VectorCache | None, device: str) -> System:
+    second, found, first = text.removeprefix("rerank:").partition(":")
+    if not (second and found and first):
+        raise ConfigError(f"system {text!r}: expected rerank:RERANKER:SPEC, such as rerank:runs/reranker:default.")
+    source, _, options = second.partition("?")
+    chosen = dict(parse_qsl(options, keep_blank_values=True))
+    for name in chosen:
+        if name not in _RERANKER_OPTIONS:
+            raise unknown_name("option of a reranker", name, list(_RERANKER_OPTIONS))
+    reranker = Reranker.load(
+        source,
+        device=device,
+        dtype=chosen.get("dtype", "auto"),
+        max_length=_count(chosen, "max_length", None),
+        template=chosen.get("template"),
+    )
+    system = RerankedSystem(
+        open_system(first, cache=cache, device=device), reranker, depth=_count(chosen, "depth", DEPTH) or DEPTH
+    )
+    system.name = text
+    return system
+
+
+def _count(options: Mapping[str, str], name: str, default: int | None) -> int | None:
+    if name not in options:
+        return default
+    if not options[name].isdecimal() or int(options[name]) < 1:
+        raise ConfigError(f"{name}: got {options[name]!r}; expected a number, 1 or more.")
+    return int(options[name])
 
 
 def _dense(text: str, cache: VectorCache | None, device: str) -> DenseSystem:

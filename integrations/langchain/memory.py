@@ -69,7 +69,7 @@ class RagMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
 
     state_schema = MemoryState
 
-    def __init__(  # noqa: PLR0913  (options, keyword-only)
+    def __init__(
         self,
         memory: MemoryRetriever,
         *,

@@ -18,7 +18,7 @@ class RagReranker(BaseDocumentCompressor):
     """Documents in a new order, best first, each with its `rerank_score` in the metadata; `score` stays what it was.
 
     `RagReranker(embedder=...)` scores by the cosine for `scenario`; `RagReranker(scorer=...)` by a model that reads
-    query and text together: LangChain's `BaseCrossEncoder`, or sentence-transformers' `CrossEncoder`.
+    query and text together: our `Reranker`, LangChain's `BaseCrossEncoder`, or sentence-transformers' `CrossEncoder`.
     `reranker.after(retriever)` is both steps as one runnable.
 
     The documents given are not changed. No documents, or an empty query, give none.

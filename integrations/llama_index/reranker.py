@@ -31,8 +31,9 @@ class RagReranker(BaseNodePostprocessor):
     model_config = ConfigDict(extra="forbid", populate_by_name=True, arbitrary_types_allowed=True)
 
     scorer: Annotated[AnyScorer | None, SkipValidation] = Field(default=None, exclude=True, repr=False, frozen=True)
-    """An `Embedder`, or an object whose `score(pairs)` or `predict(pairs)` gives a number for each (query, text) pair,
-    such as sentence-transformers' `CrossEncoder`; None is the model that ships with rag_embedder."""
+    """An `Embedder`, a `Reranker`, or an object whose `score(pairs)` or `predict(pairs)` gives a number for each
+    (query, text) pair, such as sentence-transformers' `CrossEncoder`; None is the model that ships with rag_embedder.
+    """
     scenario: str = Field(default="qa", frozen=True)
     """The instructions that an embedder uses."""
     k: int = Field(default=5, ge=1, le=MAX_K, strict=True, validation_alias=AliasChoices("k", "top_n"))

@@ -58,7 +58,7 @@ class RagToolRetriever(ObjectRetriever[BaseTool]):
         DuplicateIdError: if two of the tools have one name.
     """
 
-    def __init__(  # noqa: PLR0913  (flat options, keyword-only)
+    def __init__(
         self,
         tools: Iterable[AnyTool] | None = None,
         embedder: Embedder | None = None,

@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rag_embedder import __version__
 from rag_embedder.errors import FilterError
+
+if TYPE_CHECKING:
+    from rag_embedder.reranker.reranker import Reranker
 
 app = typer.Typer(
     name="rag-embedder",
@@ -137,6 +140,10 @@ def search(
     ] = None,
     model: ModelOption = None,
     index: IndexOption = "faiss",
+    rerank: Annotated[
+        str | None,
+        typer.Option("--rerank", metavar="MODEL", help="Folder or hub id of a reranker: orders the best 50 anew."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find documents in a store."""
@@ -147,7 +154,10 @@ def search(
 
     metadata_filter = _parsed_filter(where)
     chosen = scenario_of(store, scenario)
-    with KnowledgeRetriever(Embedder.load(model), path=store, scenario=chosen, index=index) as knowledge:
+    reranker = _reranker(rerank)
+    with KnowledgeRetriever(
+        Embedder.load(model), path=store, scenario=chosen, index=index, reranker=reranker
+    ) as knowledge:
         hits = knowledge.retrieve(query, k, filter=metadata_filter, mode=mode)  # pyright: ignore[reportArgumentType]
     if as_json:
         print_json([to_dict(hit) for hit in hits])
@@ -265,6 +275,14 @@ def doctor(
         print_checks(checks)
     if not all(check.is_fine for check in checks):
         raise typer.Exit(1)
+
+
+def _reranker(model: str | None) -> "Reranker | None":
+    if model is None:
+        return None
+    from rag_embedder.reranker.reranker import Reranker
+
+    return Reranker.load(model)
 
 
 def _parsed_filter(text: str | None) -> dict[str, Any] | None:

@@ -29,7 +29,7 @@ def vectors_of_batch(forward: Forward, token_ids: Sequence[list[int]], *, dtype:
         return np.concatenate([vectors_of_batch(forward, part, dtype=dtype) for part in parts])
     if not np.isfinite(vectors).all():
         raise VectorError(
-            f"the model gave NaN or infinity (dtype {dtype}); expected finite vectors. "
+            f"the model gave NaN or infinity (dtype {dtype}); expected finite numbers. "
             "Load it with dtype='float32' or 'bfloat16'."
         )
     return vectors

@@ -21,8 +21,8 @@ def check_weights(folder: Path, *, allow_pickle: bool) -> None:
     safe = sorted(folder.glob("*.safetensors"))
     if is_adapter(folder) and not (folder / ADAPTER_WEIGHTS).exists():
         raise UntrustedModelError(
-            f"the adapter {folder} has no {ADAPTER_WEIGHTS}; expected one: pickled adapters are never read. "
-            "Write it with peft: PeftModel.from_pretrained(AutoModel.from_pretrained(BASE), FOLDER).save_pretrained(NEW)."
+            f"the adapter {folder} has no {ADAPTER_WEIGHTS}; expected one: pickled adapters are never read. With "
+            "peft: PeftModel.from_pretrained(AutoModel.from_pretrained(BASE), FOLDER).save_pretrained(NEW) writes it."
         )
     if not safe:
         _check_pickled(folder, allow_pickle=allow_pickle)

@@ -7,8 +7,10 @@ from typing import Any
 from rag_embedder.encoder import Embedder
 from rag_embedder.errors import InvalidTextError
 from rag_embedder.index import IndexSettings
+from rag_embedder.protocols import PairScorer
 from rag_embedder.retrievers.base import in_thread
 from rag_embedder.retrievers.passages import PassageStore
+from rag_embedder.retrievers.second_stage import RERANK_DEPTH
 from rag_embedder.retrievers.turns import as_turns, join_dialogue
 from rag_embedder.search import MetadataFilter, Mode
 from rag_embedder.types import Chunk, Document, Hit, Turn
@@ -20,8 +22,8 @@ class ConversationRetriever(PassageStore):
     """Documents, searched with a whole dialogue.
 
     The dialogue becomes one query: its user and assistant turns in order, joined by spaces, as LLM-Embedder was
-    trained on QReCC. If that is longer than the model reads, whole turns are left out, the oldest first; the last
-    turn is never cut.
+    trained on QReCC. If that is longer than the model (or its reranker) reads, whole turns are left out, the oldest
+    first; the last turn is never cut.
 
     Opens the store of a `KnowledgeRetriever` too: the same documents then get a second set of vectors, made with this
     scenario's instructions, on the first retrieval.
@@ -39,6 +41,8 @@ class ConversationRetriever(PassageStore):
         mode: Mode = "dense",
         chunk_tokens: int | None = None,
         chunk_overlap: int = 0,
+        reranker: PairScorer | None = None,
+        rerank_depth: int = RERANK_DEPTH,
     ) -> None:
         super().__init__(
             embedder,
@@ -48,6 +52,8 @@ class ConversationRetriever(PassageStore):
             mode=mode,
             chunk_tokens=chunk_tokens,
             chunk_overlap=chunk_overlap,
+            reranker=reranker,
+            rerank_depth=rerank_depth,
         )
 
     def query_text(self, dialogue: Dialogue) -> str:
@@ -59,7 +65,11 @@ class ConversationRetriever(PassageStore):
         if isinstance(dialogue, str):
             return dialogue
         turns = as_turns(dialogue, field="dialogue")
-        return join_dialogue(turns, lambda text: not self._embedder.preview(text, self._scenario, "query").is_truncated)
+        return join_dialogue(turns, self._reads_whole)
+
+    def _reads_whole(self, text: str) -> bool:
+        is_cut = self._embedder.preview(text, self._scenario, "query").is_truncated
+        return not is_cut and self._second_stage.fits(text)
 
     def retrieve(
         self, dialogue: Dialogue, k: int = 5, *, filter: MetadataFilter | None = None, mode: Mode | None = None

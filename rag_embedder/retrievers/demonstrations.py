@@ -8,10 +8,12 @@ from typing import Any, Literal
 from rag_embedder.encoder import Embedder
 from rag_embedder.errors import ConfigError, InvalidTextError
 from rag_embedder.index import IndexSettings
+from rag_embedder.protocols import PairScorer
 from rag_embedder.registry import unknown_name
 from rag_embedder.retrievers.base import StoreOwner, check_max_tokens, in_thread, retrieve_non_empty
 from rag_embedder.retrievers.diversity import by_label, by_relevance, marginal_relevance
 from rag_embedder.retrievers.entries import NewEntries, check_document_text, check_list, content_id, digest
+from rag_embedder.retrievers.second_stage import RERANK_DEPTH, SecondStage
 from rag_embedder.search import (
     MAX_K,
     AddReport,
@@ -47,6 +49,10 @@ class DemonstrationRetriever(StoreOwner):
         scenario: instructions to use.
         index: "faiss" (default), "flat", "chroma", or the settings object of one of them.
         mode: "dense", "lexical" (BM25) or "hybrid".
+        reranker: a `Reranker`, or what has its `score_pairs`: orders the best of what `mode` finds
+            after all filters. Hits have its score then, and the first stage's as `retrieval_score`.
+        rerank_depth: how many of the best it reads; at least `k`.
+            Order: `mode`, then repetitions out, then the reranker, then `diversity`, then the budget of tokens.
     """
 
     def __init__(
@@ -57,9 +63,12 @@ class DemonstrationRetriever(StoreOwner):
         scenario: str = "icl",
         index: str | IndexSettings = "faiss",
         mode: Mode = "dense",
+        reranker: PairScorer | None = None,
+        rerank_depth: int = RERANK_DEPTH,
     ) -> None:
         check_encoder(embedder, scenario)
         check_mode(mode)
+        self._second_stage = SecondStage(reranker, rerank_depth)
         self._embedder = embedder
         self._mode: Mode = mode
         store = Store.open(path)
@@ -147,10 +156,16 @@ class DemonstrationRetriever(StoreOwner):
         used_mode = self._mode if mode is None else mode
         if diversity == "mmr" and used_mode != "dense":
             raise ConfigError("diversity='mmr' compares scores with cosines; expected mode='dense'.")
+        if diversity == "mmr" and self._second_stage:
+            raise ConfigError("diversity='mmr' compares scores with cosines; expected a retriever without a reranker.")
         check_max_tokens(max_tokens, may_be_none=True)
 
         def retrieve(asked: list[str]) -> list[list[Hit[Demonstration]]]:
-            rankings = self._candidates(asked, k, filter, used_mode, exclude_self)
+            depth = self._second_stage.depth(k)
+            rankings = self._candidates(asked, depth, filter, used_mode, exclude_self)
+            if self._second_stage:
+                best = [ranking[:depth] for ranking in rankings]
+                rankings = self._second_stage.order(asked, best, self._search.text)
             results = []
             for candidates in rankings:
                 chosen = self._within_budget(self._choose(candidates, k, diversity), max_tokens)
@@ -311,4 +326,4 @@ def _words(text: str) -> str:
 def _hit(found: Found, rank: int) -> Hit[Demonstration]:
     payload = found.item.payload
     item = Demonstration(payload["input"], payload["output"], payload["task"], found.item.id, payload["metadata"])
-    return Hit(item=item, id=found.item.id, score=found.score, rank=rank)
+    return Hit(item=item, id=found.item.id, score=found.score, rank=rank, retrieval_score=found.retrieval_score)

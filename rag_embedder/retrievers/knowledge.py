@@ -5,8 +5,10 @@ from pathlib import Path
 
 from rag_embedder.encoder import Embedder
 from rag_embedder.index import IndexSettings
+from rag_embedder.protocols import PairScorer
 from rag_embedder.retrievers.base import in_thread
 from rag_embedder.retrievers.passages import PassageStore
+from rag_embedder.retrievers.second_stage import RERANK_DEPTH
 from rag_embedder.search import MetadataFilter, Mode
 from rag_embedder.types import Chunk, Document, Hit
 
@@ -24,6 +26,8 @@ class KnowledgeRetriever(PassageStore):
         mode: Mode = "dense",
         chunk_tokens: int | None = None,
         chunk_overlap: int = 0,
+        reranker: PairScorer | None = None,
+        rerank_depth: int = RERANK_DEPTH,
     ) -> None:
         super().__init__(
             embedder,
@@ -33,6 +37,8 @@ class KnowledgeRetriever(PassageStore):
             mode=mode,
             chunk_tokens=chunk_tokens,
             chunk_overlap=chunk_overlap,
+            reranker=reranker,
+            rerank_depth=rerank_depth,
         )
 
     def retrieve(

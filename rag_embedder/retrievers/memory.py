@@ -12,10 +12,12 @@ from rag_embedder.chunking import chunk_spans
 from rag_embedder.encoder import Embedder
 from rag_embedder.errors import ConfigError
 from rag_embedder.index import IndexSettings
+from rag_embedder.protocols import PairScorer
 from rag_embedder.retrievers.base import StoreOwner, check_max_tokens, in_thread, retrieve_non_empty
 from rag_embedder.retrievers.entries import check_document_text, content_id, digest
 from rag_embedder.retrievers.memory_checks import check_name, check_recency, check_score_threshold, check_user
 from rag_embedder.retrievers.memory_context import write_context
+from rag_embedder.retrievers.second_stage import RERANK_DEPTH, SecondStage
 from rag_embedder.retrievers.turns import as_turns, continued, group_exchanges
 from rag_embedder.search import MAX_K, Found, Mode, SemanticSearch, check_encoder, check_k, check_mode
 from rag_embedder.store import NewEntry, NewPart, Store, StoredItem
@@ -42,6 +44,9 @@ class MemoryRetriever(StoreOwner):
         index: "faiss" (default), "flat", "chroma", or the settings object of one of them.
         mode: "dense", "lexical" (BM25 over the user's own memories) or "hybrid".
         chunk_tokens: size of the chunks that `add_text` makes; 128 in LLM-Embedder.
+        reranker: a `Reranker`, or what has its `score_pairs`: orders the best of what `mode` finds
+            of this user and session. Hits have its score then, and the first stage's as `retrieval_score`.
+        rerank_depth: how many of the best it reads; at least `k`.
     """
 
     def __init__(
@@ -52,9 +57,12 @@ class MemoryRetriever(StoreOwner):
         index: str | IndexSettings = "faiss",
         mode: Mode = "dense",
         chunk_tokens: int = 128,
+        reranker: PairScorer | None = None,
+        rerank_depth: int = RERANK_DEPTH,
     ) -> None:
         check_encoder(embedder, "chat", "lrlm")
         check_mode(mode)
+        self._second_stage = SecondStage(reranker, rerank_depth)
         if not isinstance(chunk_tokens, int) or chunk_tokens < 8:
             raise ConfigError(f"chunk_tokens: got {chunk_tokens!r}; expected an int of at least 8.")
         self._embedder = embedder
@@ -261,7 +269,10 @@ class MemoryRetriever(StoreOwner):
             check_name(session, "session")  # a dict here would be read as a filter
         check_recency(recency)
         if recency == 0.0:
-            return self._search(queries, k, user, session, mode)
+            found = self._search(queries, self._second_stage.depth(k), user, session, mode)
+            return [ranking[:k] for ranking in self._second_stage.order(queries, found, self._text)]
+        if self._second_stage:
+            raise ConfigError("recency is mixed with cosines; expected a retriever without a reranker, or recency=0.")
         if mode != "dense":
             raise ConfigError("recency is mixed with cosines; expected mode='dense'.")
         newest = self._newest(user, session)
@@ -309,6 +320,9 @@ class MemoryRetriever(StoreOwner):
             for turns, chunks in zip(rankings, texts, strict=True)
         ]
 
+    def _text(self, item: StoredItem) -> str:
+        return (self._exchanges if item.kind == EXCHANGE else self._chunks).text(item)
+
     def _newest(self, user: str, session: str | None) -> list[StoredItem]:
         where = None if session is None else {"session": session}
         items = self._store.latest(EXCHANGE, user, limit=_RECENT, metadata_filter=where)
@@ -336,7 +350,7 @@ class MemoryRetriever(StoreOwner):
         hits: list[Hit[Exchange | Chunk]] = []
         for rank, found in enumerate(ranking, start=1):
             item = self._exchange(found.item) if found.item.kind == EXCHANGE else self._chunk(found.item)
-            hits.append(Hit(item=item, id=item.id, score=found.score, rank=rank))
+            hits.append(Hit(item=item, id=item.id, score=found.score, rank=rank, retrieval_score=found.retrieval_score))
         return hits
 
     def _exchange(self, item: StoredItem) -> Exchange:

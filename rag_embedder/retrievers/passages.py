@@ -9,9 +9,20 @@ from rag_embedder.chunking import chunk_spans
 from rag_embedder.encoder import Embedder
 from rag_embedder.errors import ConfigError, InvalidTextError
 from rag_embedder.index import IndexSettings
+from rag_embedder.protocols import PairScorer
 from rag_embedder.retrievers.base import StoreOwner, retrieve_non_empty
 from rag_embedder.retrievers.entries import NewEntries, check_document_text, check_list, content_id, digest
-from rag_embedder.search import AddReport, Found, MetadataFilter, Mode, SemanticSearch, check_encoder, check_mode
+from rag_embedder.retrievers.second_stage import SecondStage
+from rag_embedder.search import (
+    AddReport,
+    Found,
+    MetadataFilter,
+    Mode,
+    SemanticSearch,
+    check_encoder,
+    check_k,
+    check_mode,
+)
 from rag_embedder.store import NewEntry, NewPart, Store, StoredItem
 from rag_embedder.store.json_values import check_id
 from rag_embedder.texts import check_text, check_texts
@@ -31,6 +42,9 @@ class PassageStore(StoreOwner):
         mode: "dense", "lexical" (BM25) or "hybrid" (both, fused by reciprocal rank); each call may choose again.
         chunk_tokens: split documents longer than this many tokens; hits are then `Chunk`s that know their span.
         chunk_overlap: tokens that a chunk shares with the one before.
+        reranker: a `Reranker`, or what has its `score_pairs`: orders the best of what `mode` finds
+            after all filters. Hits have its score then, and the first stage's as `retrieval_score`.
+        rerank_depth: how many of the best it reads; at least `k`.
 
     Raises:
         StoreError: if the path cannot be opened; its subclasses say why.
@@ -47,10 +61,13 @@ class PassageStore(StoreOwner):
         mode: Mode,
         chunk_tokens: int | None,
         chunk_overlap: int,
+        reranker: PairScorer | None,
+        rerank_depth: int,
     ) -> None:
         check_encoder(embedder, scenario)
         check_mode(mode)
         _check_chunking(chunk_tokens, chunk_overlap)
+        self._second_stage = SecondStage(reranker, rerank_depth)
         self._embedder = embedder
         self._scenario = scenario
         self._mode: Mode = mode
@@ -103,11 +120,14 @@ class PassageStore(StoreOwner):
     def _retrieve_texts(
         self, queries: Iterable[str], k: int, filter: MetadataFilter | None, mode: Mode | None
     ) -> list[list[Hit[Document | Chunk]]]:
-        chosen = self._mode if mode is None else mode
-        return retrieve_non_empty(
-            queries,
-            lambda asked: [_hits(ranking) for ranking in self._search.search(asked, k, filter=filter, mode=chosen)],
-        )
+        check_k(k)
+        chosen, stage = self._mode if mode is None else mode, self._second_stage
+
+        def retrieve(asked: list[str]) -> list[list[Hit[Document | Chunk]]]:
+            found = self._search.search(asked, stage.depth(k), filter=filter, mode=chosen)
+            return [_hits(ranking[:k]) for ranking in stage.order(asked, found, self._search.text)]
+
+        return retrieve_non_empty(queries, retrieve)
 
     def _entry(self, document: Document | str, position: int) -> tuple[NewEntry, bool]:
         if isinstance(document, str):
@@ -142,7 +162,7 @@ def passage_text(payload: Mapping[str, Any]) -> str:
 def _hits(ranking: Sequence[Found]) -> list[Hit[Document | Chunk]]:
     """Stored passages as hits on documents and chunks."""
     return [
-        Hit(item=item, id=_hit_id(item), score=found.score, rank=rank)
+        Hit(item=item, id=_hit_id(item), score=found.score, rank=rank, retrieval_score=found.retrieval_score)
         for rank, found in enumerate(ranking, start=1)
         for item in (_passage(found.item),)
     ]

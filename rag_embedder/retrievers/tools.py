@@ -9,9 +9,20 @@ from typing import Any
 from rag_embedder.encoder import Embedder
 from rag_embedder.errors import DuplicateIdError, InputError
 from rag_embedder.index import IndexSettings
+from rag_embedder.protocols import PairScorer
 from rag_embedder.retrievers.base import StoreOwner, in_thread, retrieve_non_empty
 from rag_embedder.retrievers.entries import check_list, digest, is_blank
-from rag_embedder.search import AddReport, Found, MetadataFilter, Mode, SemanticSearch, check_encoder, check_mode
+from rag_embedder.retrievers.second_stage import RERANK_DEPTH, SecondStage
+from rag_embedder.search import (
+    AddReport,
+    Found,
+    MetadataFilter,
+    Mode,
+    SemanticSearch,
+    check_encoder,
+    check_k,
+    check_mode,
+)
 from rag_embedder.store import NewEntry, NewPart, Store, StoredItem
 from rag_embedder.texts import check_texts
 from rag_embedder.tool_schema import as_tool, tool_schema, tool_text
@@ -48,6 +59,9 @@ class ToolRetriever(StoreOwner):
         scenario: instructions to use.
         index: "faiss" (default), "flat", "chroma", or the settings object of one of them.
         mode: "dense", "lexical" (BM25) or "hybrid".
+        reranker: a `Reranker`, or what has its `score_pairs`: orders the best of what `mode` finds
+            after all filters. Hits have its score then, and the first stage's as `retrieval_score`.
+        rerank_depth: how many of the best it reads; at least `k`.
         pinned: names of tools that every result holds, after the `k` best and not counted among them.
     """
 
@@ -60,9 +74,12 @@ class ToolRetriever(StoreOwner):
         index: str | IndexSettings = "faiss",
         mode: Mode = "dense",
         pinned: Sequence[str] = (),
+        reranker: PairScorer | None = None,
+        rerank_depth: int = RERANK_DEPTH,
     ) -> None:
         check_encoder(embedder, scenario)
         check_mode(mode)
+        self._second_stage = SecondStage(reranker, rerank_depth)
         self._embedder = embedder
         self._scenario = scenario
         self._mode: Mode = mode
@@ -109,7 +126,8 @@ class ToolRetriever(StoreOwner):
         """The `k` best tools for a request, best first, then the pinned ones that are not among them.
 
         Each hit's `item.original` is the object that was added. An empty request finds the pinned tools only. Pinned
-        tools that come last have their cosine as score, or 0 where that is not what the others have (lexical, hybrid).
+        tools that come last have their cosine as score, or 0 where that is not what the others have (lexical, hybrid);
+        with a reranker they have its score.
 
         Args:
             request: what the user wants, without instruction.
@@ -128,9 +146,13 @@ class ToolRetriever(StoreOwner):
         """Hits for each request, in order; see `retrieve`."""
         asked = check_texts(requests, field="requests")
         chosen = self._mode if mode is None else mode
-        rankings = retrieve_non_empty(
-            asked, lambda queries: self._search.search(queries, k, filter=filter, mode=chosen)
-        )
+        check_k(k)
+
+        def rank(queries: list[str]) -> list[list[Found]]:
+            found = self._search.search(queries, self._second_stage.depth(k), filter=filter, mode=chosen)
+            return [ranking[:k] for ranking in self._second_stage.order(queries, found, self._search.text)]
+
+        rankings = retrieve_non_empty(asked, rank)
         pinned = self._pinned_items()
         return [
             self._hits([*ranking, *self._missing(request, ranking, pinned, chosen)])
@@ -187,13 +209,24 @@ class ToolRetriever(StoreOwner):
         items = [item for item in pinned if item.id not in present]
         if not items:
             return []
+        if self._second_stage and not is_blank(request):
+            unranked = [Found(item, 0.0) for item in items]
+            (scored,) = self._second_stage.order([request], [unranked], self._search.text)
+            by_id = {found.item.id: found.score for found in scored}
+            return [Found(item, by_id[item.id]) for item in items]
         has_cosines = mode == "dense" and not is_blank(request)
         scores = self._search.scores(request, items) if has_cosines else [0.0] * len(items)
         return [Found(item, score) for item, score in zip(items, scores, strict=True)]
 
     def _hits(self, ranking: Sequence[Found]) -> list[Hit[Tool]]:
         return [
-            Hit(item=self._tool(found.item), id=found.item.id, score=found.score, rank=rank)
+            Hit(
+                item=self._tool(found.item),
+                id=found.item.id,
+                score=found.score,
+                rank=rank,
+                retrieval_score=found.retrieval_score,
+            )
             for rank, found in enumerate(ranking, start=1)
         ]
 

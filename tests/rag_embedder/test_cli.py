@@ -16,6 +16,7 @@ from rag_embedder.cli.next_steps import running_program
 from rag_embedder.cli.program import main
 from rag_embedder.errors import StoreError
 from rag_embedder.types import Document, Tool
+from tests.tiny_rerankers import write_cross_encoder
 
 PROGRAM = [sys.executable, "-c", "from rag_embedder.cli import main; main()"]
 
@@ -64,6 +65,21 @@ def test_index_search_and_index_again(run, faq, tmp_path):
     assert 0.2 < hit["score"] < 1
     _, out, _ = run("index", faq, "--store", store, "--json")
     assert (json.loads(out)["added"], json.loads(out)["unchanged"]) == (0, 3)
+
+
+def test_search_orders_anew_with_a_reranker(run, faq, tmp_path):
+    store, folder = tmp_path / "store", write_cross_encoder(tmp_path / "reranker")
+    run("index", faq, "--store", store, "--json")
+    _, out, _ = run("search", "money back", "--store", store, "--json")
+    first = json.loads(out)
+    code, out, _ = run("search", "money back", "--store", store, "--rerank", folder, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert {hit["id"]: hit["retrieval_score"] for hit in found} == {hit["id"]: hit["score"] for hit in first}
+    assert [hit["score"] for hit in found] == sorted((hit["score"] for hit in found), reverse=True)
+    code, _, error = run("search", "money back", "--store", store, "--rerank", tmp_path / "none")
+    assert code != 0
+    assert "no model folder" in error
 
 
 def test_index_follows_changed_and_removed_rows(run, faq, tmp_path):

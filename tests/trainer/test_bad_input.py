@@ -191,7 +191,7 @@ def test_weights_that_diverged_before_an_evaluation_end_with_1(program, folder):
     overrides = [f"data.qa.dev={folder / 'examples.jsonl'}", "train.eval_every=1", "train.clip=0"]
     code, errors = run_fit(program, folder, *overrides, "train.warmup=0", "train.learning_rate=1e38")
     assert code == 1
-    assert "vectors of a dev split of scenario 'qa' are no numbers: the weights diverged" in errors
+    assert "vectors or scores of a dev split of scenario 'qa' are no numbers: the weights diverged" in errors
 
 
 def test_a_scenario_that_the_base_does_not_have_is_refused(folder, capsys, monkeypatch):

@@ -19,7 +19,7 @@ def stepper(tmp_path):
 
 def make_batch(stepper, dataset="tool", rows=(0, 1, 2)):
     batch = Batch(dataset=dataset, epoch=0, rows=rows)
-    return collate(stepper.encoder, stepper.training_sets[dataset], batch, group_size=3, seed=7)
+    return collate(stepper.kind, stepper.training_sets[dataset], batch, group_size=3, seed=7)
 
 
 def contrastive_loop(queries, documents, batch):
@@ -64,7 +64,7 @@ def test_same_rows_give_the_same_batch_and_another_epoch_another(stepper):
     one, same = make_batch(stepper), make_batch(stepper)
     assert one.token_ids == same.token_ids
     other = collate(
-        stepper.encoder,
+        stepper.kind,
         stepper.training_sets["tool"],
         Batch(dataset="tool", epoch=1, rows=(0, 1, 2)),
         group_size=3,

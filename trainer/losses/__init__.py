@@ -22,11 +22,15 @@ LOSSES = Registry(
     "loss",
     {
         "contrastive": "trainer.losses.contrastive:contrastive",
+        "cross_entropy": "trainer.losses.cross_entropy:cross_entropy",
         "kl_distillation": "trainer.losses.kl_distillation:kl_distillation",
         "stabilized_distillation": "trainer.losses.stabilized_distillation:stabilized_distillation",
         "graded_distillation": "trainer.losses.graded_distillation:graded_distillation",
     },
 )
+
+_FROM_LABELS = ("contrastive", "cross_entropy")
+"""Losses that read no rewards."""
 
 TIES = ("exclude", "order")
 
@@ -71,7 +75,7 @@ class LossSettings:
     @property
     def needs_rewards(self) -> bool:
         """Whether a loss with a weight above 0 distils, so that every example must have been scored."""
-        return any(weight > 0 and name != "contrastive" for name, weight in self.weights.items())
+        return any(weight > 0 and name not in _FROM_LABELS for name, weight in self.weights.items())
 
 
 def _is_number(value: object) -> bool:

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from integrations.conformance.loop_ticks import count_ticks
 from integrations.langchain import RagReranker, RagRetriever
 from integrations.reranking import arerank, rerank
-from rag_embedder import watch_encodings
+from rag_embedder import Reranker, watch_encodings
 from rag_embedder.errors import ConfigError, InputError, InvalidTextError
 from tests.retriever_cases import TEXTS, Watched, WordEncoder
+from tests.tiny_rerankers import write_cross_encoder
 
 
 class Lengths(BaseCrossEncoder):
@@ -122,7 +123,9 @@ def test_vectors_of_another_number_or_with_nan_are_refused(watched):
 
 @pytest.mark.parametrize("wrong", [None, "model", object(), WordEncoder, lambda pairs: [1.0]])
 def test_what_cannot_score_is_refused(wrong):
-    with pytest.raises(ConfigError, match=r"scorer: got .*; expected an Embedder, or an object whose score"):
+    with pytest.raises(
+        ConfigError, match=r"scorer: got .*; expected an Embedder, a Reranker, or an object whose score"
+    ):
         rerank("q", ["a"], scorer=wrong)
 
 
@@ -274,3 +277,17 @@ def test_sixteen_threads_get_the_order_of_one(embedder):
     with ThreadPoolExecutor(16) as pool:
         found = pool.map(lambda query: ids(reranker.compress_documents(documents(), query)), queries)
         assert [each[0] for each in found] == [each[0] for each in expected] == list(TEXTS) * 4
+
+
+# --- our own reranker
+
+
+def test_a_reranker_orders_documents_as_its_scores_do(tmp_path):
+    reranker = Reranker.load(write_cross_encoder(tmp_path / "reranker"))
+    query = "weather in oslo"
+    scores = dict(zip(TEXTS, reranker.score(query, list(TEXTS.values())).tolist(), strict=True))
+    found = RagReranker(scorer=reranker, k=3).compress_documents(documents(), query)
+    assert ids(found) == sorted(scores, key=lambda id_: -scores[id_])[:3]
+    assert [document.metadata["rerank_score"] for document in found] == pytest.approx(
+        [scores[id_] for id_ in ids(found)]
+    )

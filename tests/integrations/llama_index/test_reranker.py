@@ -19,9 +19,10 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, Te
 from integrations.conformance.loop_ticks import count_ticks
 from integrations.llama_index.reranker import RagReranker
 from integrations.llama_index.retriever import RagRetriever
-from rag_embedder import Document, KnowledgeRetriever
+from rag_embedder import Document, KnowledgeRetriever, Reranker
 from rag_embedder.errors import InputError
 from tests.retriever_cases import TEXTS, Watched, WordEncoder
+from tests.tiny_rerankers import write_cross_encoder
 
 
 @pytest.fixture
@@ -192,3 +193,12 @@ def test_it_works_in_a_query_engine_and_tells_callbacks_and_events(watched):
     assert [len(event.nodes) for event in events] == [6, 2]
     assert events[0].model_name == "CrossEncoder"
     assert len(handler.get_event_pairs(CBEventType.RERANKING)) == 1
+
+
+def test_our_own_reranker_orders_nodes_as_its_scores_do(nodes, tmp_path):
+    reranker = Reranker.load(write_cross_encoder(tmp_path / "reranker"))
+    texts = [node.node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
+    scores = dict(zip(TEXTS, reranker.score("weather in oslo", texts).tolist(), strict=True))
+    found = RagReranker(scorer=reranker, k=3).postprocess_nodes(nodes, query_str="weather in oslo")
+    assert [node.node.id_ for node in found] == sorted(scores, key=lambda id_: -scores[id_])[:3]
+    assert [node.score for node in found] == pytest.approx([scores[node.node.id_] for node in found])

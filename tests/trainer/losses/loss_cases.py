@@ -56,6 +56,14 @@ def contrastive_loop(scores, own, rewards, mask):
     return rows
 
 
+def cross_entropy_loop(scores, own, rewards, mask):
+    rows = []
+    for b, row in enumerate(scores.tolist()):
+        kept = {0, *slots_kept(own, mask, b)}
+        rows.append(logsumexp([row[own[b, i]] for i in kept]) - row[own[b, 0]])
+    return rows
+
+
 def kl_loop(scores, own, rewards, mask, *, temperature=1.0):
     rows = []
     for b in range(len(own)):
@@ -96,6 +104,7 @@ def by_order_after_the_positive(reward_i, i, reward_j, j):
 
 LOOPS = {
     "contrastive": lambda *batch, **_: contrastive_loop(*batch),
+    "cross_entropy": lambda *batch, **_: cross_entropy_loop(*batch),
     "kl_distillation": kl_loop,
     "stabilized_distillation": lambda *batch, **kw: distillation_loop(*batch, is_below=by_order, **kw),
     "graded_distillation": lambda *batch, **kw: distillation_loop(*batch, is_below=by_reward, **kw),

@@ -30,7 +30,10 @@ def test_every_loss_of_the_registry_is_a_function_of_its_name(name):
         ({"weights": {"contrastive": float("nan")}}, r"weight of loss 'contrastive' is nan"),
         ({"weights": {"contrastive": "1"}}, r"weight of loss 'contrastive' is '1'"),
         ({"weights": {"contrastive": 0}}, r"no loss has a weight above 0"),
-        ({"weights": {}}, r"no loss has a weight above 0 in \{\}; give at least one of: contrastive, kl_dist"),
+        (
+            {"weights": {}},
+            r"no loss has a weight above 0 in \{\}; give at least one of: contrastive, cross_entropy, kl_dist",
+        ),
         ({"student_temperature": 0.0}, r"student_temperature is 0.0; expected a number above 0"),
         ({"reward_temperature": -1}, r"reward_temperature is -1; expected"),
         ({"reward_temperature": True}, r"reward_temperature is True"),

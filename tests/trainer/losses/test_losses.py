@@ -18,7 +18,7 @@ from tests.trainer.losses.loss_cases import (
 from trainer.losses import LOSSES, LossSettings
 from trainer.losses.stabilized_distillation import ranked_after
 
-DISTILLATIONS = [name for name in LOSSES if name != "contrastive"]
+DISTILLATIONS = [name for name in LOSSES if name not in ("contrastive", "cross_entropy")]
 RANKED = ["stabilized_distillation", "graded_distillation"]
 
 

@@ -1,12 +1,15 @@
 """A cross-encoder's rewards equal its own logits, one pair at a time."""
 
+import shutil
+
 import pytest
 import torch
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
-from transformers.utils import logging as transformers_logging
+from transformers import AutoTokenizer, BertForSequenceClassification
 
+from rag_embedder import Reranker
 from rag_embedder.errors import ConfigError, InputError, ModelLoadError
-from tests.tiny_models import make_tokenizer, write_json
+from rag_embedder.reranker.folder import RerankerSettings, write_reranker_folder
+from tests.tiny_rerankers import write_cross_encoder, write_decoder
 from trainer.examples import Candidate, Example
 from trainer.rewards import REWARDS, RewardOptions
 
@@ -25,43 +28,14 @@ EXAMPLES = [
 ]
 
 
-def write_reranker(folder, *, num_labels=1):
-    torch.manual_seed(0)
-    tokenizer = make_tokenizer("bert")
-    config = BertConfig(
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        num_labels=num_labels,
-        initializer_range=0.5,
-    )
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    BertForSequenceClassification(config).save_pretrained(folder)
-    if bars:
-        transformers_logging.enable_progress_bar()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    names = {
-        "cls_token": "[CLS]",
-        "sep_token": "[SEP]",
-        "pad_token": "[PAD]",
-        "unk_token": "[UNK]",
-        "mask_token": "[MASK]",
-    }
-    write_json(folder / "tokenizer_config.json", {**names, "tokenizer_class": "BertTokenizer", "model_max_length": 48})
-    return folder
-
-
 def built(folder, **options):
     return REWARDS["reranker"].build(RewardOptions(scenario="qa", reranker=str(folder), device="cpu", **options))
 
 
+@pytest.mark.filterwarnings("ignore::rag_embedder.truncation.TruncationWarning")
 @pytest.mark.parametrize("batch_tokens", [1, 60, 10_000])
 def test_rewards_are_the_logits_of_single_pairs(tmp_path, batch_tokens):
-    folder = write_reranker(tmp_path / "reranker")
+    folder = write_cross_encoder(tmp_path / "reranker")
     found = built(folder, batch_tokens=batch_tokens).rewards(EXAMPLES)
     model = BertForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -76,15 +50,40 @@ def test_rewards_are_the_logits_of_single_pairs(tmp_path, batch_tokens):
 
 
 def test_what_cannot_be_scored_is_refused(tmp_path):
-    reward = built(write_reranker(tmp_path / "reranker"))
+    reward = built(write_cross_encoder(tmp_path / "reranker"))
     reward.check(EXAMPLES)
     long = Example(id="long", query="dog " * 45, candidates=EXAMPLES[0].candidates)
     with pytest.raises(InputError, match="example long: the query has 45 tokens; expected less than 45"):
         reward.check([*EXAMPLES, long])
     with pytest.raises(ConfigError, match="gives 3 numbers for a pair; expected 1"):
-        built(write_reranker(tmp_path / "three", num_labels=3))
+        built(write_cross_encoder(tmp_path / "three", num_labels=3))
     with pytest.raises(ConfigError, match="reranker: got none"):
         REWARDS["reranker"].build(RewardOptions(scenario="qa"))
+
+
+def test_its_settings_change_with_what_decides_a_reward(tmp_path):
+    folder = write_cross_encoder(tmp_path / "reranker")
+    first = built(folder).settings
+    assert first == built(folder).settings
+    assert first["max_length"] == 48
+    assert built(folder, max_length=32).settings != first
+    assert built(write_cross_encoder(tmp_path / "other", seed=1)).settings != first
+
+
+def test_a_decoder_that_training_wrote_is_a_teacher_too(tmp_path):
+    folder = write_decoder(tmp_path / "decoder")
+    settings = RerankerSettings(name="decoder", template="rankllama", max_length=96)
+    write_reranker_folder(
+        tmp_path / "written", settings, source=folder, write_weights=lambda to: copy_weights(folder, to)
+    )
+    found = built(tmp_path / "written").rewards(EXAMPLES[1:])
+    plain = Reranker.load(folder, template="rankllama", max_length=96)
+    assert found[0] == pytest.approx(plain.score("cat", ["x"]).tolist())
+
+
+def copy_weights(source, to):
+    for name in ("config.json", "model.safetensors"):
+        shutil.copyfile(source / name, to / name)
 
 
 def test_an_encoder_without_its_head_is_refused(tiny_folder):
