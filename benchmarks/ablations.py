@@ -46,7 +46,7 @@ RUNS = {
     "contrastive + 0.2 kl": Changes(loss={"contrastive": 1.0, "kl_distillation": 0.2}, rewards="likelihood"),
     "with instructions": Changes(overrides=["model.instructions=llm-embedder"]),
     "mixed batches": Changes(mixed=True),
-    "self-paced rate": Changes(overrides=["train.self_paced=true"]),
+    "self-paced rate": Changes(overrides=["train.self_paced=true", "train.self_paced_every=28"]),
     "LoRA rank 16": Changes(overrides=["model.lora_rank=16", "train.learning_rate=5e-4"]),
     "questions only": Changes(overrides=['train.scenarios=["qa"]']),
     "conversations only": Changes(overrides=['train.scenarios=["convsearch"]']),

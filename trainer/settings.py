@@ -78,7 +78,8 @@ class TrainSettings:
 
     Off at 0: `gradient_cache_chunk` (texts encoded at once), `clip` (largest gradient norm), `ema` (decay per step),
     `eval_every`, `save_every` (steps; the last step is always saved), and `patience` (evaluations without a better
-    mean over scenarios before training stops). `keep` is the number of checkpoints that stay, `log_every` is in steps.
+    mean over scenarios before training stops). `keep` is the number of checkpoints that stay, `log_every` is in steps,
+    as is `self_paced_every`: how often `SelfPacedRate` stores the losses that later ones are compared with.
 
     Raises:
         ConfigError: if a value is out of range; the message begins with the key.
@@ -97,6 +98,7 @@ class TrainSettings:
     clip: float = 1.0
     ema: float = 0.0
     self_paced: bool = False
+    self_paced_every: int = 1000
     matryoshka_dims: tuple[int, ...] = ()
     eval_every: int = 0
     patience: int = 0
@@ -106,7 +108,14 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         not_empty("train.out", self.out)
-        for name, low in (("steps", 1), ("batch_size", 1), ("group_size", 2), ("keep", 1), ("log_every", 1)):
+        for name, low in (
+            ("steps", 1),
+            ("batch_size", 1),
+            ("group_size", 2),
+            ("keep", 1),
+            ("log_every", 1),
+            ("self_paced_every", 1),
+        ):
             at_least(f"train.{name}", getattr(self, name), low)
         for name in ("seed", "gradient_cache_chunk", "eval_every", "patience", "save_every"):
             at_least(f"train.{name}", getattr(self, name), 0)

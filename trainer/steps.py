@@ -73,7 +73,7 @@ class Stepper:
         )
         self.sampler.check(world_size())
         self.optimizer = make_adamw(encoder, learning_rate=train.learning_rate, weight_decay=train.weight_decay)
-        self.rate = SelfPacedRate() if train.self_paced else None
+        self.rate = SelfPacedRate(refresh_every=train.self_paced_every) if train.self_paced else None
         self.average = WeightAverage(encoder, decay=train.ema) if train.ema else None
         self._weights = [weight for weight in encoder.parameters() if weight.requires_grad]
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="collate")

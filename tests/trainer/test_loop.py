@@ -36,7 +36,14 @@ def assert_equal(found, expected):
     [
         {},
         {"lora_rank": 4},
-        {"ema": 0.9, "self_paced": True, "matryoshka_dims": (8,), "gradient_cache_chunk": 5, "eval_every": 3},
+        {
+            "ema": 0.9,
+            "self_paced": True,
+            "self_paced_every": 2,
+            "matryoshka_dims": (8,),
+            "gradient_cache_chunk": 5,
+            "eval_every": 3,
+        },
     ],
 )
 def test_interrupted_and_continued_equals_uninterrupted(tmp_path, options):

@@ -192,6 +192,7 @@ def refused(path, *overrides):
         ("steps = 10", "steps = true", "train.steps is true; expected a whole number"),
         ("steps = 10", "steps = 1.5", "train.steps is 1.5; expected a whole number"),
         ("steps = 10", "steps = 10\nself_paced = 1", "train.self_paced is 1; expected true or false"),
+        ("steps = 10", "steps = 10\nself_paced_every = 0", "train.self_paced_every is 0; expected 1 or more"),
         ("steps = 10", "steps = 10\nclip = inf", "train.clip is inf"),
         ("steps = 10", "steps = 10\nlearning_rate = nan", "train.learning_rate is nan"),
         ("steps = 10", "steps = 10\nlearning_rate = '1'", "train.learning_rate is '1'; expected a number"),
