@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from evals.records import EvaluationSet, Query
 from evals.systems import Ranking, System, SystemIndex
 from evals.systems.texts import document_text, query_text
-from rag_embedder import Reranker
 from rag_embedder.pair_scores import best_first
+
+if TYPE_CHECKING:
+    from rag_embedder import Reranker
 
 DEPTH = 100
 """How many of the first stage's documents are read with the query."""
@@ -16,7 +19,7 @@ DEPTH = 100
 class RerankedSystem:
     """The first `depth` documents of another system by a reranker's score; those after them keep their order."""
 
-    def __init__(self, first: System, reranker: Reranker, *, depth: int = DEPTH) -> None:
+    def __init__(self, first: System, reranker: "Reranker", *, depth: int = DEPTH) -> None:
         self._first = first
         self._reranker = reranker
         self._depth = depth
@@ -48,7 +51,7 @@ class RerankedSystem:
 class RerankedIndex:
     """The first stage's index, and the texts that the second reads."""
 
-    def __init__(self, first: SystemIndex, reranker: Reranker, evaluation_set: EvaluationSet, *, depth: int) -> None:
+    def __init__(self, first: SystemIndex, reranker: "Reranker", evaluation_set: EvaluationSet, *, depth: int) -> None:
         self._first = first
         self._reranker = reranker
         self._depth = depth

@@ -26,7 +26,7 @@ from evals.systems.other_engine import REFERENCE, OtherEngineEncoder, told_apart
 from evals.systems.presets import PRESETS, Preset
 from evals.systems.reranked import DEPTH, RerankedSystem
 from evals.vector_cache import VectorCache
-from rag_embedder import Embedder, Reranker
+from rag_embedder import Embedder
 from rag_embedder.errors import ConfigError
 from rag_embedder.protocols import TextEncoder
 from rag_embedder.registry import unknown_name
@@ -90,6 +90,8 @@ def _reranked(text: str, cache: VectorCache | None, device: str) -> System:
     for name in chosen:
         if name not in _RERANKER_OPTIONS:
             raise unknown_name("option of a reranker", name, list(_RERANKER_OPTIONS))
+    from rag_embedder import Reranker  # it imports torch
+
     reranker = Reranker.load(
         source,
         device=device,
