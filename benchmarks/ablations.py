@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evals.report.insertion import fill_blocks
-from trainer.compare import compared, table
+from trainer.compare import block, compared, table
 from trainer.examples import Candidate, Example
 from trainer.fit import fit_recipe
 from trainer.reading import read_examples, write_examples
@@ -77,10 +77,10 @@ def main() -> None:
             recipe = recipe_of(RUNS[name], out, seed=arguments.seed)
             fit_recipe(recipe, resume=out.exists())
     finished = [arguments.out / name for name in RUNS if is_finished(arguments.out / name)]
-    rows = table(compared(finished))
-    print(rows)
+    rows = compared(finished)
+    print(table(rows))
     if arguments.into:
-        fill_blocks(arguments.into, {"runs": rows})
+        fill_blocks(arguments.into, {"runs": block(rows)})
 
 
 def is_finished(out: Path) -> bool:

@@ -53,9 +53,18 @@ def test_tests_that_the_readme_points_at_exist(path):
 
 @pytest.mark.parametrize("path", ["README.md", "docs/results.md"])
 def test_tables_of_results_are_made_by_a_command(path):
-    (block,) = re.findall(r"<!-- results: \w+ -->\n(.*?)<!-- end of results -->", (ROOT / path).read_text(), re.DOTALL)
+    (block,) = re.findall(
+        r"<!-- results: (?:full|short) -->\n(.*?)<!-- end of results -->", (ROOT / path).read_text(), re.DOTALL
+    )
     assert re.match(r"<!-- Made by `python -m evals run [^`]+` at commit [0-9a-f]{12}\. Do not edit\. -->", block)
     assert "| bm25 |" in block
+
+
+def test_the_table_of_runs_is_made_by_a_command():
+    text = (ROOT / "docs/results.md").read_text()
+    (block,) = re.findall(r"<!-- results: runs -->\n(.*?)<!-- end of results -->", text, re.DOTALL)
+    assert re.match(r"<!-- Made by `python -m trainer.compare contrastive [^`]+`\. Do not edit\. -->", block)
+    assert "| before training |" in block
 
 
 def test_links_between_documents_lead_somewhere():

@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 bad input.
 """
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -80,6 +81,12 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def block(rows: Sequence[Row]) -> str:
+    """The table for a document, with the command that made it."""
+    names = " ".join(shlex.quote(row.name) for row in rows[1:])
+    return f"<!-- Made by `python -m trainer.compare {names}`. Do not edit. -->\n\n{table(rows)}"
+
+
 def _difference(found: Comparison | None) -> str:
     if found is None:
         return ""
@@ -114,7 +121,7 @@ def compare(
     """
     rows = compared(runs, step=step)
     if into is not None:
-        fill_blocks(into, {"runs": table(rows)})
+        fill_blocks(into, {"runs": block(rows)})
     typer.echo(json.dumps([asdict(row) for row in rows]) if as_json else table(rows))
 
 

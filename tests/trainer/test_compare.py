@@ -9,7 +9,7 @@ from evals.significance import compare_sets, interval_of_sets
 from rag_embedder.errors import InputError
 from tests.trainer.fit_cases import make_recipe
 from trainer import compare
-from trainer.compare import compared, table
+from trainer.compare import block, compared, table
 from trainer.dev_values import read_dev_values, write_dev_values
 from trainer.fit import fit_recipe
 from trainer.recipe import save_recipe
@@ -85,8 +85,9 @@ def test_the_command_writes_into_a_document(runs, tmp_path, monkeypatch, capsys)
         compare.main()
     assert left.value.code == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["before training", "contrastive", "kl"]
-    expected = f"# Runs\n<!-- results: runs -->\n{table(compared(runs))}\n<!-- end of results -->\nrest\n"
+    expected = f"# Runs\n<!-- results: runs -->\n{block(compared(runs))}\n<!-- end of results -->\nrest\n"
     assert document.read_text() == expected
+    assert "<!-- Made by `python -m trainer.compare contrastive kl`. Do not edit. -->" in expected
 
 
 def test_a_run_leaves_the_values_of_its_dev_queries_also_of_sets_it_only_measures(tmp_path):
