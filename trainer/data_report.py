@@ -14,8 +14,12 @@ DATA = "data.json"
 
 
 def write_data_report(training_sets: Mapping[str, TrainingSet], out: Path) -> Path:
-    """Write data.json: name, scenario, sizes, losses, and a SHA-256 over the examples that are used."""
-    return write_json([_describe(each) for each in training_sets.values()], out / DATA)
+    """Write data.json: name, scenario, sizes, losses, and a SHA-256 over the examples that are used.
+
+    Sets that are only measured are not in it.
+    """
+    trained = [each for each in training_sets.values() if each.settings.is_trained]
+    return write_json([_describe(each) for each in trained], out / DATA)
 
 
 def _describe(training_set: TrainingSet) -> dict[str, Any]:

@@ -157,8 +157,8 @@ def _choose(path: Path) -> Path:
 
 
 def _names(recipe: Recipe) -> str:
-    """The data sets, as long as one can read them in a line."""
-    names = [settings.name for settings in recipe.data]
+    """The data sets that it learned from, as long as one can read them in a line."""
+    names = [settings.name for settings in recipe.data if settings.is_trained]
     return ", ".join(names) if len(names) <= 4 else f"{len(names)} data sets"
 
 

@@ -13,7 +13,9 @@ def describe_data(training_sets: Mapping[str, TrainingSet]) -> str:
     lines = []
     for name, each in training_sets.items():
         left_out = "".join(f"; left out {count}: {reason}" for reason, count in each.left_out.items())
-        lines.append(f"{name}: {len(each.examples)} examples, {each.settings.scenario}{left_out}")
+        is_trained = each.settings.is_trained
+        size = f"{len(each.examples)} examples" if is_trained else f"{len(each.dev)} queries, only measured"
+        lines.append(f"{name}: {size}, {each.settings.scenario}{left_out}")
     return "\n".join(lines)
 
 

@@ -1,5 +1,7 @@
 """Exported folders: the vectors of the trained encoder in our loader and in sentence-transformers, with a card."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +55,18 @@ def test_card_says_data_licences_metrics_and_limits(tmp_path):
     assert "Trained for qa, tool; not for convsearch, chat, lrlm, icl." in card
     assert "this model is of no use" in card
     assert "batch_size = 4" in card
+
+
+def test_sets_that_are_only_measured_are_not_training_data(tmp_path):
+    recipe = make_recipe(tmp_path, steps=2)
+    qa, tool = recipe.data
+    fit_recipe(replace(recipe, data=(qa, replace(tool, weight=0.0, dev=tool.path))), show_progress=False)
+    exported = export_checkpoint(tmp_path / "out", tmp_path / "exported")
+    card = (exported / "README.md").read_text()
+    assert "| qa | qa | 32 |" in card
+    assert "| tool | tool |" not in card
+    assert "Trained for qa; not for convsearch, chat, lrlm, icl, tool." in card
+    assert Embedder.load(exported).training_state == "fitted from base for 2 steps on qa"
 
 
 def test_a_model_can_read_more_than_it_was_trained_on(tmp_path):

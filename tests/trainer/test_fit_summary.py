@@ -1,5 +1,7 @@
 """What a run says at its end."""
 
+from dataclasses import replace
+
 from trainer.examples import Example
 from trainer.fit_summary import describe_data, summary
 from trainer.loop import Progress
@@ -54,3 +56,5 @@ def test_data_sets_say_what_was_left_out():
     examples = [Example(id="q", query="x", candidates=())]
     chosen = TrainingSet(settings, examples, left_out={"no negative": 2, "no rewards": 1})
     assert describe_data({"a": chosen}) == "a: 1 examples, qa; left out 2: no negative; left out 1: no rewards"
+    only_measured = TrainingSet(replace(settings, weight=0.0, dev="dev.jsonl"), [], dev=examples)
+    assert describe_data({"a": only_measured}) == "a: 1 queries, only measured, qa"
