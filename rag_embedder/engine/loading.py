@@ -1,6 +1,5 @@
 """A Hugging Face model from a folder: whole, in one number format, its adapter merged, and none of its code run."""
 
-import threading
 from pathlib import Path
 
 import torch
@@ -14,14 +13,11 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
-from transformers.utils import logging as transformers_logging
 
 from rag_embedder.engine.adapter import Adapter, read_adapter
 from rag_embedder.engine.exact_weights import ExactWeights, merge_adapter
+from rag_embedder.engine.exclusive import quiet_transformers
 from rag_embedder.errors import ModelLoadError, UntrustedModelError
-
-_LOADING = threading.Lock()
-"""transformers changes global state (torch's initialisers, its own logging) while it builds a model."""
 
 
 def load_model(
@@ -35,8 +31,7 @@ def load_model(
         ModelLoadError: for missing, wrong-shaped or unreadable weights. Nothing is ever filled in at random.
         UntrustedModelError: if it would need code from the model.
     """
-    with _LOADING:
-        model = _load_base(folder, dtype=dtype, allow_pickle=allow_pickle)
+    model = _load_base(folder, dtype=dtype, allow_pickle=allow_pickle)
     weights = model.state_dict()
     found = None if adapter is None else read_adapter(adapter).fitted(weights, adapter)
     if found is not None:
@@ -70,33 +65,26 @@ def _with_own_vocabulary(model: PreTrainedModel, adapter: Adapter) -> dict[str, 
 
 
 def _load_base(folder: Path, *, dtype: torch.dtype, allow_pickle: bool) -> PreTrainedModel:
-    quiet = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
     try:
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-        config.transformers_weights = None  # a config could name a pickled file there
-        config.use_cache = False
-        is_safe = any(folder.glob("*.safetensors"))
-        model, report = AutoModel.from_pretrained(
-            str(folder),
-            config=config,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=not allow_pickle or is_safe,
-            dtype=dtype if is_safe and is_causal(config) else torch.float32,
-            ignore_mismatched_sizes=True,  # refused below, with their names
-            # Chosen here, so that a kernel named inside the model's own config is never fetched or run.
-            attn_implementation=_attention_of(config),
-            output_loading_info=True,
-        )
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+            config.transformers_weights = None  # a config could name a pickled file there
+            config.use_cache = False
+            is_safe = any(folder.glob("*.safetensors"))
+            model, report = AutoModel.from_pretrained(
+                str(folder),
+                config=config,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=not allow_pickle or is_safe,
+                dtype=dtype if is_safe and is_causal(config) else torch.float32,
+                ignore_mismatched_sizes=True,  # refused below, with their names
+                # Chosen here, so that a kernel named inside the model's own config is never fetched or run.
+                attn_implementation=_attention_of(config),
+                output_loading_info=True,
+            )
     except Exception as error:
         raise _explain(folder, error) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if quiet:
-            transformers_logging.enable_progress_bar()
     # The pooler (BERT's tanh layer) is never used, so a checkpoint may come without it.
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     wrong = sorted(_describe_shapes(*entry) for entry in report["mismatched_keys"])

@@ -1,18 +1,14 @@
 """Loading a Hugging Face model whole: nothing from the network, no code of the model's, nothing filled in at random."""
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
+from rag_embedder.engine.exclusive import quiet_transformers
 from rag_embedder.errors import ModelLoadError
-
-_LOADING = threading.Lock()
-"""transformers changes global state (its own logging, torch's initialisers) while it builds a model."""
 
 
 def load_whole(
@@ -50,12 +46,8 @@ def load_with_new(
     of outputs of a classifier, where the folder's config is of a model without one.
     """
     more = {} if num_labels is None else {"num_labels": num_labels}
-    with _LOADING:
-        had_bars = transformers_logging.is_progress_bar_enabled()
-        verbosity = transformers_logging.get_verbosity()
-        transformers_logging.disable_progress_bar()  # one bar for a load of seconds
-        transformers_logging.set_verbosity_error()  # what is missing is refused below, or asked for
-        try:
+    try:
+        with quiet_transformers():
             config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **more)
             config.transformers_weights = None  # a config could name a pickled file there
             model, report = model_class.from_pretrained(
@@ -68,14 +60,10 @@ def load_with_new(
                 ignore_mismatched_sizes=True,  # refused below, with their names
                 output_loading_info=True,
             )
-        except Exception as error:  # every library below has its own
-            raise ModelLoadError(
-                f"cannot load the {what} in {folder}: {type(error).__name__}: {str(error)[:300]}"
-            ) from error
-        finally:
-            transformers_logging.set_verbosity(verbosity)
-            if had_bars:
-                transformers_logging.enable_progress_bar()
+    except Exception as error:  # every library below has its own
+        raise ModelLoadError(
+            f"cannot load the {what} in {folder}: {type(error).__name__}: {str(error)[:300]}"
+        ) from error
     missing, mismatched = sorted(report["missing_keys"]), sorted(entry[0] for entry in report["mismatched_keys"])
     wrong = sorted([*(name for name in missing if not may_be_new(name)), *mismatched])
     if wrong:

@@ -13,8 +13,8 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
-from transformers.utils import logging as transformers_logging
 
+from rag_embedder.engine.exclusive import quiet_transformers
 from rag_embedder.engine.transformers import float32_weights
 from rag_embedder.errors import ConfigError, ModelLoadError
 from rag_embedder.model_folder import merge_delta
@@ -122,16 +122,13 @@ def _from_encoder(settings: DecoderSettings) -> BertLMHeadModel:
     config.is_decoder, config.add_cross_attention, config.tie_word_embeddings = True, False, True
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
     config.architectures = ["BertLMHeadModel"]
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # it warns of the head that is missing, as it must be
     try:
-        loaded: Any = BertLMHeadModel.from_pretrained(
-            str(folder), config=config, dtype=torch.float32, local_files_only=True, output_loading_info=True
-        )
+        with quiet_transformers():  # of the head that is missing, as it must be
+            loaded: Any = BertLMHeadModel.from_pretrained(
+                str(folder), config=config, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            )
     except (OSError, RuntimeError, ValueError) as error:
         raise ModelLoadError(f"cannot load the encoder in {folder}: {type(error).__name__}: {error}") from error
-    finally:
-        transformers_logging.set_verbosity(level)
     model, report = loaded
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("cls."))
     if missing:

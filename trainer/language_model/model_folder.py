@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
-from transformers.utils import logging as transformers_logging
+
+from rag_embedder.engine.exclusive import quiet_transformers
 
 
 def save_model_folder(
@@ -24,15 +25,10 @@ def save_model_folder(
     """
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(unfinished, ignore_errors=True)
-    had_bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
+    with quiet_transformers():
         model.save_pretrained(unfinished, state_dict=None if weights is None else dict(weights))
         tokenizer.save_pretrained(unfinished)
         add_files(unfinished)
-    finally:
-        if had_bars:
-            transformers_logging.enable_progress_bar()
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
     return folder

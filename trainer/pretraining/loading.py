@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, BertLMHeadModel, PreTrainedModel, PreTrainedTokenizerFast
-from transformers.utils import logging as transformers_logging
 
+from rag_embedder.engine.whole_weights import load_whole
 from rag_embedder.errors import ConfigError, ModelLoadError
 from rag_embedder.model_folder import check_weights
 from rag_embedder.model_source import locate
@@ -37,7 +36,10 @@ def load_decoder(
     """
     folder = base_folder(settings)
     dtype = torch.float32 if not settings.lora_rank or settings.dtype == "float32" else torch.bfloat16
-    model = _load(folder, dtype)
+    model = load_whole(AutoModelForCausalLM, folder, dtype, what="causal language model, its head included")
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
     _check_base(model, settings.max_length)
     add_embeddings(model, new_ids, num_entries=1 + max(tokenizer.get_vocab().values()), seed=seed)
     slots = None
@@ -77,36 +79,6 @@ def base_folder(settings: PretrainModelSettings) -> Path:
         raise ModelLoadError(f"model.base: {settings.base} holds differences to a base; expected a whole decoder.")
     check_weights(source.files, allow_pickle=False)
     return source.files
-
-
-def _load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    level = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()  # it warns of tensors that are missing, which is an error below
-    transformers_logging.disable_progress_bar()
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True
-        )
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise ModelLoadError(
-            f"cannot load a decoder in {folder}: {type(error).__name__}: {str(error)[:200]}"
-        ) from error
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
-    model, report = loaded
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ModelLoadError(
-            f"weights in {folder}: {len(missing)} tensors of {type(model).__name__} are missing (first: "
-            f"{missing[0]}); expected a whole causal language model, its head included."
-        )
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    return model
 
 
 def _check_base(model: PreTrainedModel, length: int) -> None:
