@@ -66,7 +66,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
     parser.add_argument("--only", help="names, separated by commas; a name that itself has one is written without it")
-    parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--into", type=Path, help="Markdown file with a block `<!-- results: runs -->`")
     arguments = parser.parse_args()
     asked = None if arguments.only is None else set(arguments.only.split(","))
@@ -74,7 +73,7 @@ def main() -> None:
     for name in names:
         out = arguments.out / name
         if not is_finished(out):
-            recipe = recipe_of(RUNS[name], out, seed=arguments.seed)
+            recipe = recipe_of(RUNS[name], out)
             fit_recipe(recipe, resume=out.exists())
     finished = [arguments.out / name for name in RUNS if is_finished(arguments.out / name)]
     rows = compared(finished)
@@ -87,9 +86,9 @@ def is_finished(out: Path) -> bool:
     return any((out / "dev").glob("step-[1-9]*.json"))
 
 
-def recipe_of(changes: Changes, out: Path, *, seed: int) -> Recipe:
+def recipe_of(changes: Changes, out: Path) -> Recipe:
     """The common recipe with the changes of one run."""
-    recipe = load_recipe(RECIPE, [*changes.overrides, f"train.out={out}", f"train.seed={seed}"])
+    recipe = load_recipe(RECIPE, [*changes.overrides, f"train.out={out}"])
     recipe = replace(recipe, data=tuple(taught(settings, changes) for settings in recipe.data))
     return in_one_set(recipe) if changes.mixed else recipe
 

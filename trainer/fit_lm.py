@@ -37,7 +37,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def fit(
-    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped recipe: pretrain_decoder.")],
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or a shipped recipe: pretrain_decoder, reward_lm.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="train.steps=100, data.talk.weight=2 ...")] = None,
     resume: Annotated[bool, typer.Option(help="Continue the run in train.out from its last checkpoint.")] = False,
 ) -> None:

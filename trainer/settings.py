@@ -1,7 +1,6 @@
 """What a recipe can say, as frozen records that check their own values."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,7 +14,7 @@ from trainer.groups import NegativeRule, PositiveRule
 from trainer.kind_rules import check_kind
 from trainer.losses import LossSettings
 from trainer.usable_examples import Requirements
-from trainer.value_checks import above_zero, at_least, check_dims, no_duplicates, not_empty, share
+from trainer.value_checks import above_zero, at_least, check_dims, is_name, no_duplicates, not_empty, share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,8 +158,7 @@ class DataSettings:
     dev: str | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name):
-            raise ConfigError(f"data.name is {self.name!r}; expected letters, digits, '_' or '-'.")
+        is_name("data.name", self.name)
         key = f"data.{self.name}"
         at_least(f"{key}.weight", self.weight, 0)
         if self.is_trained:

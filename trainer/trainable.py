@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from rag_embedder.errors import InputError
 from trainer.token_batches import PaddingCount
+from trainer.trained_weights import load_trained_weights, trained_weights
 
 
 class TrainableModel(nn.Module):
@@ -32,21 +32,8 @@ class TrainableModel(nn.Module):
 
     def trained_weights(self) -> dict[str, Tensor]:
         """The weights that training changes, by name; not copies."""
-        return {name: weight.detach() for name, weight in self.named_parameters() if weight.requires_grad}
+        return trained_weights(self)
 
-    @torch.no_grad()
     def load_trained_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Put back what `trained_weights` gave.
-
-        Raises:
-            InputError: if the names or shapes are not those of the weights that are trained here.
-        """
-        own = self.trained_weights()
-        shapes = {name: tuple(weight.shape) for name, weight in own.items()}
-        if shapes != {name: tuple(weight.shape) for name, weight in weights.items()}:
-            raise InputError(
-                f"{len(weights)} trained weights came, with other names or shapes than the {len(own)} expected ones; "
-                "use the model settings (base, lora_rank) of the run that wrote them."
-            )
-        for name, weight in own.items():
-            weight.copy_(weights[name])
+        """Put back what `trained_weights` gave; raises InputError for those of another model."""
+        load_trained_weights(self, weights)

@@ -4,6 +4,7 @@ All raise ConfigError.
 """
 
 import math
+import re
 
 from rag_embedder.errors import ConfigError
 
@@ -30,6 +31,12 @@ def not_empty(key: str, value: str) -> None:
     """A text that names something."""
     if not value:
         raise ConfigError(f"{key} is empty; expected a path.")
+
+
+def is_name(key: str, value: str) -> None:
+    """Letters, digits, underscores and hyphens: what a folder and a curve can be called."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", value):
+        raise ConfigError(f"{key} is {value!r}; expected letters, digits, '_' or '-'.")
 
 
 def check_dims(dims: tuple[int, ...]) -> None:

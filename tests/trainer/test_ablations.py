@@ -12,11 +12,11 @@ from trainer.recipe import load_recipe, save_recipe
 
 @pytest.fixture
 def common(tmp_path):
-    return recipe_of(RUNS["contrastive"], tmp_path / "out", seed=1)
+    return recipe_of(RUNS["contrastive"], tmp_path / "out")
 
 
 def test_distillation_changes_loss_and_files_of_the_sets_with_a_teacher(common, tmp_path):
-    found = recipe_of(RUNS["graded, rank-aware"], tmp_path / "out", seed=1)
+    found = recipe_of(RUNS["graded, rank-aware"], tmp_path / "out")
     assert found.train == common.train
     assert found.model == common.model
     changed = [settings for settings, before in zip(found.data, common.data, strict=True) if settings != before]
@@ -29,21 +29,21 @@ def test_distillation_changes_loss_and_files_of_the_sets_with_a_teacher(common, 
 
 
 def test_likelihoods_have_the_temperature_of_each_set(common, tmp_path):
-    found = recipe_of(RUNS["kl"], tmp_path / "out", seed=1)
+    found = recipe_of(RUNS["kl"], tmp_path / "out")
     temperatures = [settings.reward_temperature for settings in found.data]
     assert temperatures == [settings.reward_temperature for settings in common.data]
     assert len(set(temperatures)) > 10
 
 
 def test_one_scenario_is_trained_and_all_are_measured(common, tmp_path):
-    found = recipe_of(RUNS["tools only"], tmp_path / "out", seed=1)
+    found = recipe_of(RUNS["tools only"], tmp_path / "out")
     assert {settings.scenario for settings in found.data if settings.is_trained} == {"tool"}
     measured = [settings.name for settings in common.data if settings.dev]
     assert [settings.name for settings in found.data if settings.dev] == measured
 
 
 def test_every_run_differs_from_the_first(common, tmp_path):
-    others = [recipe_of(changes, tmp_path / "out", seed=1) for changes in RUNS.values() if not changes.mixed]
+    others = [recipe_of(changes, tmp_path / "out") for changes in RUNS.values() if not changes.mixed]
     assert others[0] == common
     assert all(recipe != common for recipe in others[1:])
 

@@ -1,7 +1,6 @@
 """What a recipe of a language model can say, as frozen records that check their own values."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
@@ -9,7 +8,7 @@ from typing import Literal
 from rag_embedder.errors import ConfigError
 from rag_embedder.registry import unknown_name
 from rag_embedder.scenario import SCENARIO_NAMES
-from trainer.value_checks import above_zero, at_least, no_duplicates
+from trainer.value_checks import above_zero, at_least, is_name, no_duplicates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +113,7 @@ class TextDataSettings:
     context_weight: float = 0.2
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name):
-            raise ConfigError(f"data.name is {self.name!r}; expected letters, digits, '_' or '-'.")
+        is_name("data.name", self.name)
         key = f"data.{self.name}"
         if not self.path:
             raise ConfigError(f"{key}.path is empty; expected a path.")

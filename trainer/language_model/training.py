@@ -1,10 +1,8 @@
 """The run of a language model: what one step reads and learns."""
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,18 +11,10 @@ from transformers import PreTrainedTokenizerFast
 from trainer.language_model.data import PreparedSet
 from trainer.language_model.decoder import Decoder
 from trainer.language_model.documents import start_and_end
+from trainer.language_model.learner import Learner
 from trainer.language_model.mixture import Mixture, RowStream
-from trainer.language_model.run_loop import (
-    Metrics,
-    StepResult,
-    load_trained_weights,
-    rate_factor,
-    refuse_non_finite,
-    run_steps,
-    trained_weights,
-)
+from trainer.language_model.run_loop import Metrics, StepResult, run_steps
 from trainer.language_model.settings import LanguageModelRecipe
-from trainer.optim import make_adamw, set_learning_rate
 
 _DRAWN = ("bits_per_byte", "auc")
 
@@ -43,9 +33,8 @@ class LanguageModelRun:
         self.decoder = decoder
         self.tokenizer = tokenizer
         self.sets = sets
-        self.step = 0
+        self.learner = Learner(decoder, recipe.train)
         train, length = recipe.train, recipe.model.max_length
-        self._optimizer = make_adamw(decoder, learning_rate=train.learning_rate, weight_decay=train.weight_decay)
         self.streams = {
             each.settings.name: RowStream(
                 each.source, length=length, pad_id=start_and_end(tokenizer)[1], seed=train.seed
@@ -69,26 +58,15 @@ class LanguageModelRun:
     def train_step(self) -> StepResult:
         """Read the rows of this step, and learn from them."""
         started = time.perf_counter()
-        train = self.recipe.train
-        names, ids, weights = self._mixture.rows(self.step, self.recipe.rows_per_step)
+        names, ids, weights = self._mixture.rows(self.learner.step, self.recipe.rows_per_step)
         rows, row_weights = torch.from_numpy(ids).long(), torch.from_numpy(weights)
-        self._optimizer.zero_grad(set_to_none=True)
+        self.learner.forget_gradients()
         each = self._backward(rows, row_weights)
-        norm = torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), train.clip or math.inf)
         losses = _by_name(names, each, row_weights[:, 1:])
         loss = float((each * row_weights[:, 1:]).sum() / row_weights[:, 1:].sum())
-        refuse_non_finite(
-            train,
-            self.step,
-            {"loss": loss, "gradient's norm": float(norm)},
-            {"datasets": list(names), "ids": ids.tolist()},
-        )
-        rate = train.learning_rate * rate_factor(train, self.step)
-        set_learning_rate(self._optimizer, rate)
-        self._optimizer.step()
-        self.step += 1
+        rate, norm = self.learner.update(loss, {"datasets": list(names), "ids": ids.tolist()})
         return StepResult(
-            self.step, loss, losses, rate, float(norm), time.perf_counter() - started, rows[:, 1:].numel()
+            self.learner.step, loss, losses, rate, norm, time.perf_counter() - started, rows[:, 1:].numel()
         )
 
     def _backward(self, rows: Tensor, weights: Tensor) -> Tensor:
@@ -105,24 +83,6 @@ class LanguageModelRun:
     def measure(self) -> Metrics:
         """The held-out part of every data set that has one."""
         return {each.settings.name: each.held_out.measure(self.decoder) for each in self.sets if each.held_out}
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        return {
-            "step": self.step,
-            "weights": trained_weights(self.decoder),
-            "optimizer": self._optimizer.state_dict(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was taken.
-
-        Raises:
-            InputError: if it is of another model.
-        """
-        load_trained_weights(self.decoder, state["weights"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
 
     def save_model(self, folder: Path) -> None:
         """Write the model and its tokenizer."""

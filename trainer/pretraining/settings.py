@@ -1,6 +1,5 @@
 """What a recipe of `trainer.pretrain` can say, as frozen records that check their own values."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,7 +9,7 @@ from rag_embedder.prompt_form import PROMPT_FORMS
 from rag_embedder.registry import unknown_name
 from trainer.language_model.settings import LanguageModelTrainSettings
 from trainer.pretraining.objective import ObjectiveSettings
-from trainer.value_checks import above_zero, at_least, no_duplicates, not_empty
+from trainer.value_checks import above_zero, at_least, is_name, no_duplicates, not_empty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +77,7 @@ class PassageDataSettings:
     held_out: int = 0
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name):
-            raise ConfigError(f"data.name is {self.name!r}; expected letters, digits, '_' or '-'.")
+        is_name("data.name", self.name)
         key = f"data.{self.name}"
         not_empty(f"{key}.path", self.path)
         if self.passage_tokens is not None:

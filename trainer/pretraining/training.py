@@ -1,26 +1,16 @@
 """The run of a pre-training: what one step reads and learns."""
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerFast
 
 from rag_embedder.prompt_form import PROMPT_FORMS
+from trainer.language_model.learner import Learner
 from trainer.language_model.mixture import Shares
-from trainer.language_model.run_loop import (
-    Metrics,
-    StepResult,
-    load_trained_weights,
-    rate_factor,
-    refuse_non_finite,
-    run_steps,
-    trained_weights,
-)
-from trainer.optim import make_adamw, set_learning_rate
+from trainer.language_model.run_loop import Metrics, StepResult, run_steps
 from trainer.pretraining.batches import token_batches
 from trainer.pretraining.data import PassageSet, PassageStream
 from trainer.pretraining.evaluation import measure
@@ -47,11 +37,10 @@ class PretrainRun:
         self.decoder = decoder
         self.tokenizer = tokenizer
         self.sets = sets
-        self.step = 0
+        self.learner = Learner(decoder, recipe.train)
         self._form = PROMPT_FORMS[recipe.model.form]
         self._objective = recipe.objective.resolved()
         train = recipe.train
-        self._optimizer = make_adamw(decoder, learning_rate=train.learning_rate, weight_decay=train.weight_decay)
         self._shares = Shares({each.settings.name: each.settings.weight for each in sets}, seed=train.seed)
         self._streams = {
             each.settings.name: PassageStream(
@@ -79,21 +68,12 @@ class PretrainRun:
         started = time.perf_counter()
         train = self.recipe.train
         names, sequences = self._rows(train.rows_per_step(self.recipe.model.max_length))
-        self._optimizer.zero_grad(set_to_none=True)
+        self.learner.forget_gradients()
         loss, losses = self._backward(sequences)
-        norm = torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), train.clip or math.inf)
-        refuse_non_finite(
-            train,
-            self.step,
-            {"loss": loss, "gradient's norm": float(norm)},
-            {"datasets": names, "ids": [sequence.ids.tolist() for sequence in sequences]},
-        )
-        rate = train.learning_rate * rate_factor(train, self.step)
-        set_learning_rate(self._optimizer, rate)
-        self._optimizer.step()
-        self.step += 1
+        rows = {"datasets": names, "ids": [sequence.ids.tolist() for sequence in sequences]}
+        rate, norm = self.learner.update(loss, rows)
         num_tokens = sum(sequence.shape.length for sequence in sequences)
-        return StepResult(self.step, loss, losses, rate, float(norm), time.perf_counter() - started, num_tokens)
+        return StepResult(self.learner.step, loss, losses, rate, norm, time.perf_counter() - started, num_tokens)
 
     def measure(self) -> Metrics:
         """The held-out part of every data set that has one."""
@@ -104,24 +84,6 @@ class PretrainRun:
             if each.held_out
         }
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        return {
-            "step": self.step,
-            "weights": trained_weights(self.decoder),
-            "optimizer": self._optimizer.state_dict(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was taken.
-
-        Raises:
-            InputError: if it is of another model.
-        """
-        load_trained_weights(self.decoder, state["weights"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
-
     def save_model(self, folder: Path) -> None:
         """Write what `Embedder.load` and transformers read."""
         save_encoder(folder, self.decoder, self.tokenizer, form=self._form, max_length=self.recipe.model.max_length)
@@ -130,7 +92,7 @@ class PretrainRun:
         """Data set and sequence of all that this step reads."""
         read = [
             (name, sequence)
-            for name, nth in self._shares.places(self.step, count)
+            for name, nth in self._shares.places(self.learner.step, count)
             for sequence in self._streams[name].row(nth)
         ]
         return [name for name, _ in read], [sequence for _, sequence in read]
