@@ -1,6 +1,7 @@
 """The commands and their options. Heavy imports wait until a command runs, so that --help answers at once."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,8 +80,8 @@ def quickstart(
     # By the engine that computes no padding: it is there for the comparison only.
     rows = side_by_side(embedder, Embedder.load(BASE_HUB_ID, engine="packed"), folder) if beside_base else []
     if as_json:
-        compared = {row.request: {"side_by_side": row.as_dict()} for row in rows}
-        print_json([section.as_dict(compared) for section in sections])
+        compared = {"side_by_side": [asdict(row) for row in rows]} if rows else {}
+        print_json({"sections": [section.as_dict() for section in sections], **compared})
     else:
         if rows:
             print_side_by_side(rows)

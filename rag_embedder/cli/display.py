@@ -79,24 +79,23 @@ def print_quickstart(sections: "Sequence[Section]") -> None:
 
 
 def print_side_by_side(rows: "Sequence[SideBySide]") -> None:
-    """One line per request: what each encoder finds of what is wanted."""
-    from rag_embedder.quickstart.side_by_side import K, totals
+    """One line per scenario: what each encoder finds of what is wanted."""
+    from rag_embedder.quickstart.side_by_side import K, by_scenario, totals
 
     console = Console()
     console.rule("[bold]side by side: the untrained base, and this encoder", align="left")
-    table = Table(expand=True)
+    table = Table()
     table.add_column("scenario", no_wrap=True)
-    table.add_column("request", ratio=1)
-    for name in ("wanted", "base", "ours"):
+    for name in ("requests", "wanted", "base", "ours"):
         table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(row.scenario, escape(row.request), str(row.wanted), str(row.base), str(row.ours))
+    for scenario, asked in by_scenario(rows).items():
+        table.add_row(scenario, str(len(asked)), *map(str, totals(asked)))
     table.add_section()
-    table.add_row("all", f"{len(rows)} requests", *map(str, totals(rows)))
+    table.add_row("all", str(len(rows)), *map(str, totals(rows)))
     console.print(table)
     console.print(
-        f"How many of the wanted items are among the first {K}, by meaning alone (mode dense). These are a few easy "
-        "requests; what was measured on thousands is in docs/results.md.",
+        f"How many of the wanted items are among the first {K}, by meaning alone (mode dense); --json has each "
+        "request. These are few and easy; what was measured on thousands is in docs/results.md.",
         style="dim",
     )
 

@@ -2,13 +2,14 @@
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rag_embedder.encoder import Embedder, TruncationWarning
 from rag_embedder.quickstart.content import (
+    Conversation,
     Request,
     load_conversations,
     load_demonstrations,
@@ -52,8 +53,8 @@ class Section:
     seconds: float
     answers: Sequence[Answer]
 
-    def as_dict(self, compared: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
-        """For JSON: hits as rank, score and id; `compared` has more about some requests, by their text."""
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: hits as rank, score and id."""
         return {
             "scenario": self.scenario,
             "items": self.num_items,
@@ -65,7 +66,6 @@ class Section:
                     "request": answer.request,
                     "note": answer.note,
                     "hits": [{"rank": hit.rank, "score": hit.score, "id": hit.id} for hit in answer.hits],
-                    **(compared or {}).get(answer.request, {}),
                 }
                 for answer in self.answers
             ],
@@ -78,12 +78,16 @@ class _Search:
     k: int
 
 
-def run_quickstart(embedder: Embedder, folder: Path, *, mode: Mode = "hybrid", k: int = 3) -> list[Section]:
+def run_quickstart(
+    embedder: Embedder, folder: Path, *, mode: Mode = "hybrid", k: int = 3, num_requests: int | None = 3
+) -> list[Section]:
     """Fill the stores under `folder`, or find them filled, and retrieve in all five scenarios.
 
-    Hybrid, because names of modules and functions are words that BM25 finds as they are written.
+    Hybrid, because names of modules and functions are words that BM25 finds as they are written. `num_requests` are
+    put to each scenario; None: all there are.
     """
-    requests = load_requests()
+    requests = {scenario: asked[:num_requests] for scenario, asked in load_requests().items()}
+    conversations = load_conversations()[:num_requests]
     search = _Search(mode, k)
     with warnings.catch_warnings():
         # A few functions have more parameters than the model reads; the section says how many.
@@ -93,7 +97,7 @@ def run_quickstart(embedder: Embedder, folder: Path, *, mode: Mode = "hybrid", k
             _memory(embedder, folder / "memory", requests["memory"], search),
             _demonstrations(embedder, folder / "demonstrations", requests["demonstrations"], search),
             _tools(embedder, folder / "tools", requests["tools"], search),
-            _conversation(embedder, folder / "knowledge", search),
+            _conversation(embedder, folder / "knowledge", conversations, search),
         ]
 
 
@@ -185,8 +189,7 @@ def _tools(embedder: Embedder, path: Path, requests: Sequence[Request], search: 
         )
 
 
-def _conversation(embedder: Embedder, path: Path, search: _Search) -> Section:
-    conversations = load_conversations()
+def _conversation(embedder: Embedder, path: Path, conversations: Sequence[Conversation], search: _Search) -> Section:
     with Store.open(path) as store:
         vectors = {space.scenario: space.num_vectors for space in store.spaces()}
         is_reused = vectors.get("convsearch") == vectors["qa"]

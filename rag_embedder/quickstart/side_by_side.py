@@ -23,15 +23,11 @@ class SideBySide:
     base: int
     ours: int
 
-    def as_dict(self) -> dict[str, int]:
-        """The three numbers, for JSON."""
-        return {"wanted": self.wanted, "base": self.base, "ours": self.ours}
-
 
 def side_by_side(ours: Embedder, base: Embedder, folder: Path) -> list[SideBySide]:
     """Every request of the quickstart that has a known answer; the base's stores lie in `folder`/base."""
-    of_ours = run_quickstart(ours, folder, mode="dense", k=K)
-    of_base = run_quickstart(base, folder / "base", mode="dense", k=K)
+    of_ours = run_quickstart(ours, folder, mode="dense", k=K, num_requests=None)
+    of_base = run_quickstart(base, folder / "base", mode="dense", k=K, num_requests=None)
     return [
         SideBySide(
             scenario=section.scenario.partition(":")[0],
@@ -64,6 +60,14 @@ def _names(hit: Hit[Any]) -> set[str]:
     document = hit.id.partition("#")[0]
     turn = hit.id.rpartition("-")[0]
     return {document, turn, getattr(hit.item, "task", None) or document}
+
+
+def by_scenario(rows: Sequence[SideBySide]) -> dict[str, list[SideBySide]]:
+    """The requests of each scenario, in their order."""
+    found: dict[str, list[SideBySide]] = {}
+    for row in rows:
+        found.setdefault(row.scenario, []).append(row)
+    return found
 
 
 def totals(rows: Sequence[SideBySide]) -> tuple[int, int, int]:
