@@ -11,7 +11,7 @@ _LOADED: "WeakValueDictionary[tuple[str | None, str, str, str | None], Embedder]
 
 
 def load_shared(
-    model: str | Path | None = None, *, device: str = "auto", dtype: str = "float32", instructions: str | None = None
+    model: str | Path | None = None, *, device: str = "auto", dtype: str = "auto", instructions: str | None = None
 ) -> Embedder:
     """The `Embedder` for these settings: one that an adapter still holds, or else loaded now.
 

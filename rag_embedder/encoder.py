@@ -65,8 +65,8 @@ class Embedder:
         path_or_hub_id: str | Path | None = None,
         *,
         device: str = "auto",
-        dtype: str = "float32",
-        engine: str = "transformers",
+        dtype: str = "auto",
+        engine: str = "auto",
         instructions: str | Sequence[Scenario] | None = None,
         pooling: str | None = None,
         prompt_form: str | PromptForm | None = None,
@@ -80,10 +80,10 @@ class Embedder:
             path_or_hub_id: a folder in our, Sentence-Transformers or plain Hugging Face layout, a delta folder, a PEFT
                 folder with LoRA weights, or a hub id.
             device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1", "mps".
-            dtype: "float32", "bfloat16" or "float16", and with engine="packed" also "auto", which is bfloat16 where
-                the device computes it fast; vectors come back as float32 in any case.
-            engine: "transformers" for every architecture, or "packed": BERT, RoBERTa, Llama, Mistral and Qwen only,
-                without padding; BERT several times as fast in bfloat16.
+            dtype: "float32", "bfloat16" or "float16"; "auto" is bfloat16 where the device computes it fast and the
+                engine is the packed one, else float32. Vectors come back as float32 in any case.
+            engine: "packed" computes no padding and is several times as fast, for BERT, RoBERTa, Llama, Mistral and
+                Qwen; "transformers" is the reference, for every architecture; "auto" takes the first where it can.
             instructions: use a named set ("llm-embedder" or "none"), or these scenarios, instead of what the model's
                 files say.
             pooling: "cls", "mean" or "last" instead of what the model's files say.

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
+from rag_embedder.engine.device import resolve_device
 from rag_embedder.engine.loading import embedding_table, is_causal
-from rag_embedder.engine.transformers import float32_weights, resolve_device
+from rag_embedder.engine.transformers import float32_weights
 from rag_embedder.engine.whole_weights import load_with_new
 from rag_embedder.model_folder import check_weights, merge_delta
 from rag_embedder.model_source import ModelSource, locate

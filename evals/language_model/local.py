@@ -14,7 +14,7 @@ from evals.language_model.scoring import SpanScorer, halved_when_full
 from evals.language_model.spans import Span, SpanBuilder, check_span
 from evals.language_model.vocabulary import TokenizerVocabulary
 from rag_embedder.batching import plan_batches
-from rag_embedder.engine.transformers import resolve_device
+from rag_embedder.engine.device import resolve_device
 from rag_embedder.engine.whole_weights import load_whole
 from rag_embedder.errors import ConfigError
 from rag_embedder.model_source import locate

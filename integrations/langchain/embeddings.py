@@ -42,7 +42,7 @@ class RagEmbeddings(BaseModel, Embeddings):
     scenario: str = "qa"
     """Decides both instructions: "qa", "convsearch", "chat", "lrlm", "icl", "tool", or one of the model's own."""
     device: str = "auto"
-    dtype: str = "float32"
+    dtype: str = "auto"
     instructions: str | None = None
     """A named instruction set instead of the model's own, such as "none"."""
     on_truncate: OnTruncate | None = None

@@ -49,7 +49,7 @@ class RagEmbedding(BaseEmbedding):
     scenario: str = Field(default="qa", frozen=True)
     """Decides both instructions: "qa", "convsearch", "chat", "lrlm", "icl", "tool", or one of the model's own."""
     device: str = Field(default="auto", frozen=True)
-    dtype: str = Field(default="float32", frozen=True)
+    dtype: str = Field(default="auto", frozen=True)
     instructions: str | None = Field(default=None, frozen=True)
     """A named instruction set instead of the model's own, such as "none"."""
     fingerprint: str = Field(default="", frozen=True)

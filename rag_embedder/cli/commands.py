@@ -77,8 +77,7 @@ def quickstart(
     sections = run_quickstart(embedder, folder)
     if not as_json:
         print_quickstart(sections)
-    # By the engine that computes no padding: it is there for the comparison only.
-    rows = side_by_side(embedder, Embedder.load(BASE_HUB_ID, engine="packed"), folder) if beside_base else []
+    rows = side_by_side(embedder, Embedder.load(BASE_HUB_ID), folder) if beside_base else []
     if as_json:
         compared = {"side_by_side": [asdict(row) for row in rows]} if rows else {}
         print_json({"sections": [section.as_dict() for section in sections], **compared})

@@ -10,6 +10,7 @@ from rag_embedder.types import Vectors
 ENGINES = Registry(
     "engine",
     {
+        "auto": "rag_embedder.engine.automatic:AutomaticEngine",
         "transformers": "rag_embedder.engine.transformers:TransformersEngine",
         "packed": "rag_embedder.engine.packed:PackedEngine",
     },

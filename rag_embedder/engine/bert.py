@@ -1,20 +1,18 @@
 """The forward pass of BERT (Devlin et al. 2019) and RoBERTa (Liu et al. 2019) over packed tokens: no padding."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import embedding, layer_norm
-from transformers import PreTrainedModel
 
+from rag_embedder.engine.bert_weights import MODEL_TYPES, BertWeights
 from rag_embedder.engine.packing import Packing, attend
 from rag_embedder.engine.products import Product, exact_gelu, product
 from rag_embedder.errors import ConfigError
-
-_MODEL_TYPES = ("bert", "roberta", "xlm-roberta")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +28,28 @@ class _Layer:
 
 
 class PackedBert:
-    """Weights of a loaded model in one number format on one device, and nothing of its code.
+    """The weights of a model in one number format on one device.
 
     Raises:
         ConfigError: for an architecture that is not written here.
     """
 
-    def __init__(self, model: PreTrainedModel, *, device: torch.device, dtype: torch.dtype) -> None:
-        check_architecture(model)
-        config = model.config
+    def __init__(self, weights: BertWeights, *, device: torch.device, dtype: torch.dtype) -> None:
+        config = weights.config
+        check_architecture(config)
         self.device = device
         self.dtype = dtype
-        self._heads = int(config.num_attention_heads)
+        self._heads = int(config["num_attention_heads"])
         # RoBERTa's positions begin behind its padding id, and padding ids inside of a text have none of their own.
-        self._pad_id = None if config.model_type == "bert" else int(config.pad_token_id)
-        parts: Any = model
-        self._words = parts.embeddings.word_embeddings.weight.detach().to(device=device, dtype=dtype)
+        self._pad_id = None if config["model_type"] == "bert" else int(config["pad_token_id"])
+        parts = _Parts(weights, device, dtype)
+        self._words = parts.tensor("embeddings.word_embeddings.weight").to(device=device, dtype=dtype)
         # Every token has type 0. The sum of three embeddings is taken in float32.
-        places = parts.embeddings.position_embeddings.weight + parts.embeddings.token_type_embeddings.weight[0]
-        self._places = places.detach().to(device=device, dtype=torch.float32)
-        self._norm = _norm(parts.embeddings.LayerNorm, device, torch.float32)
-        self._layers = [_layer(layer, device, dtype) for layer in parts.encoder.layer]
+        types = parts.tensor("embeddings.token_type_embeddings.weight")
+        places = parts.tensor("embeddings.position_embeddings.weight") + types[0]
+        self._places = places.to(device=device, dtype=torch.float32)
+        self._norm = parts.norm("embeddings.LayerNorm", dtype=torch.float32)
+        self._layers = [parts.layer(f"encoder.layer.{layer}") for layer in range(config["num_hidden_layers"])]
 
     def states(self, token_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Packing]:
         """Last states (tokens, dim) of the texts behind one another, and where each is; equal lengths best together."""
@@ -70,17 +69,16 @@ class PackedBert:
         return layer.norm(row + layer.narrow(layer.widen(row)))
 
 
-def check_architecture(model: PreTrainedModel) -> None:
-    """Raise ConfigError unless the model is an encoder whose forward pass is written here."""
-    config = model.config
-    kind = config.model_type
-    if getattr(config, "is_decoder", False):
+def check_architecture(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError unless a config is that of an encoder whose forward pass is written here."""
+    kind = str(config["model_type"])
+    if config.get("is_decoder", False):
         kind += " decoder"
-    if getattr(config, "position_embedding_type", None) not in (None, "absolute"):
-        kind += f" with {config.position_embedding_type} positions"
-    if kind not in _MODEL_TYPES:
+    if config.get("position_embedding_type") not in (None, "absolute"):
+        kind += f" with {config['position_embedding_type']} positions"
+    if kind not in MODEL_TYPES:
         raise ConfigError(
-            f"engine 'packed' computes {', '.join(_MODEL_TYPES)} encoders and Llama's kin; got {kind}. "
+            f"engine 'packed' computes {', '.join(MODEL_TYPES)} encoders and Llama's kin; got {kind}. "
             "Load the model with engine='transformers'."
         )
 
@@ -96,28 +94,48 @@ def _positions(flat: np.ndarray, lengths: np.ndarray, pad_id: int | None) -> np.
     return (counted - np.repeat(before, lengths)) * is_counted + pad_id
 
 
-def _layer(layer: Any, device: torch.device, dtype: torch.dtype) -> _Layer:  # noqa: ANN401  (a module of transformers)
-    attention, output = layer.attention.self, layer.attention.output
-    activation = layer.intermediate.intermediate_act_fn
-    return _Layer(
-        query_key_value=product([attention.query, attention.key, attention.value], device=device, dtype=dtype),
-        attended=product([output.dense], device=device, dtype=dtype),
-        attended_norm=_norm(output.LayerNorm, device, dtype),
-        widen=product([layer.intermediate.dense], device=device, dtype=dtype, activation=_known(activation)),
-        narrow=product([layer.output.dense], device=device, dtype=dtype),
-        norm=_norm(layer.output.LayerNorm, device, dtype),
-    )
+class _Parts:
+    """Weights by name as what a layer is made of, in one number format on one device."""
+
+    def __init__(self, weights: BertWeights, device: torch.device, dtype: torch.dtype) -> None:
+        self._weights = weights
+        self._device = device
+        self._dtype = dtype
+        self._activation = _activation(weights.config["hidden_act"])
+
+    def tensor(self, name: str) -> Tensor:
+        return self._weights.tensors[name].detach()
+
+    def layer(self, name: str) -> _Layer:
+        attention = f"{name}.attention"
+        return _Layer(
+            query_key_value=self._product(*(f"{attention}.self.{part}" for part in ("query", "key", "value"))),
+            attended=self._product(f"{attention}.output.dense"),
+            attended_norm=self.norm(f"{attention}.output.LayerNorm"),
+            widen=self._product(f"{name}.intermediate.dense", activation=self._activation),
+            narrow=self._product(f"{name}.output.dense"),
+            norm=self.norm(f"{name}.output.LayerNorm"),
+        )
+
+    def norm(self, name: str, *, dtype: torch.dtype | None = None) -> Product:
+        # torch takes mean and variance of half-precision rows in float32.
+        weight, bias = (
+            self.tensor(f"{name}.{each}").to(device=self._device, dtype=dtype or self._dtype)
+            for each in ("weight", "bias")
+        )
+        shape, epsilon = tuple(weight.shape), float(self._weights.config["layer_norm_eps"])
+        return lambda row: layer_norm(row, shape, weight, bias, epsilon)
+
+    def _product(self, *names: str, activation: Product | None = None) -> Product:
+        weights = [self.tensor(f"{name}.weight") for name in names]
+        biases = [self.tensor(f"{name}.bias") for name in names]
+        return product(weights, biases, device=self._device, dtype=self._dtype, activation=activation)
 
 
-def _known(activation: Callable[[Tensor], Tensor]) -> Product:
-    """The same activation; the usual one in the form that can be computed inside of a product."""
-    from transformers.activations import GELUActivation
+def _activation(name: str) -> Product:
+    """By its name in config.json; the usual one in the form that can be computed inside of a product."""
+    if name == "gelu":
+        return exact_gelu
+    from transformers.activations import ACT2FN
 
-    return exact_gelu if isinstance(activation, GELUActivation) else activation
-
-
-def _norm(module: nn.LayerNorm, device: torch.device, dtype: torch.dtype) -> Product:
-    # torch takes mean and variance of half-precision rows in float32.
-    weight, bias = (each.detach().to(device=device, dtype=dtype) for each in (module.weight, module.bias))
-    shape, epsilon = module.normalized_shape, module.eps
-    return lambda row: layer_norm(row, shape, weight, bias, epsilon)
+    return ACT2FN[name]

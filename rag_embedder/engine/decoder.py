@@ -10,9 +10,6 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from rag_embedder.engine.packing import Packing, attend
 
-PACKED_DECODERS = ("llama", "mistral", "qwen2", "qwen3")
-"""Model types whose layers depend on other tokens through attention and rotary positions alone."""
-
 _ATTENTION = "rag_embedder_packed_decoder"
 
 

@@ -1,8 +1,6 @@
 """The reference engine: a Hugging Face encoder or decoder on padded batches, in any precision torch offers."""
 
-import hashlib
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +9,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from rag_embedder.engine.device import resolve_device
 from rag_embedder.engine.loading import embedding_table, load_model
 from rag_embedder.engine.one_batch import vectors_of_batch
 from rag_embedder.engine.precision import check_exact, dtype_named, name_of
-from rag_embedder.errors import ConfigError
+from rag_embedder.engine.weights_hash import hash_weights
 from rag_embedder.model_folder import merge_delta
 from rag_embedder.pooling import pooling_named
 from rag_embedder.types import Vectors
-
-# OpenMP's threads do not survive fork(), and a forward pass in the child would wait for them for ever.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class TransformersEngine:
@@ -38,7 +33,7 @@ class TransformersEngine:
         num_slots: int = 1,
         weights_hash: str | None = None,
     ) -> None:
-        self._weights_hash = weights_hash or _hash_weights(sorted(model.state_dict().items()))
+        self._weights_hash = weights_hash or hash_weights(sorted(model.state_dict().items()))
         model.eval()
         torch.nn.Module.to(model, device=device, dtype=dtype)
         self.model = model
@@ -63,8 +58,8 @@ class TransformersEngine:
     ) -> "TransformersEngine":
         """Read config and weights of a folder, and add the differences in the folder `delta`, or PEFT's in `adapter`.
 
-        A decoder is read in `dtype` at once, since it may not fit into memory in float32. Pooling "last" takes the
-        mean of `num_slots` states.
+        A decoder is read in `dtype` at once, since it may not fit into memory in float32; "auto" is float32. Pooling
+        "last" takes the mean of `num_slots` states.
 
         Raises:
             ModelLoadError: for missing, wrong-shaped or unreadable weights. Nothing is ever filled in at random.
@@ -72,7 +67,7 @@ class TransformersEngine:
             ConfigError: for a device or dtype that is not there.
         """
         target = resolve_device(device)
-        chosen = dtype_named(dtype)
+        chosen = torch.float32 if dtype == "auto" else dtype_named(dtype, more=("auto",))
         model, exact = load_model(folder, dtype=chosen, adapter=adapter, allow_pickle=allow_pickle)
         if delta is not None:
             merge_delta(delta, float32_weights(model))
@@ -83,7 +78,7 @@ class TransformersEngine:
             normalize=normalize,
             device=target,
             dtype=chosen,
-            weights_hash=None if exact is None else _hash_weights(exact),
+            weights_hash=None if exact is None else hash_weights(exact),
         )
 
     @property
@@ -162,24 +157,6 @@ class TransformersEngine:
         return torch.from_numpy(input_ids).to(self._device), torch.from_numpy(mask).to(self._device)
 
 
-def resolve_device(device: str) -> torch.device:
-    """The torch device; "auto" is CUDA when there is one, else the CPU.
-
-    Raises:
-        ConfigError: if the device does not exist here; the message lists those that do.
-    """
-    count = torch.cuda.device_count()
-    here = ["cpu", *(f"cuda:{index}" for index in range(count))]
-    if device == "auto":
-        return torch.device("cuda:0" if count else "cpu")
-    wanted = "cuda:0" if device == "cuda" else device
-    if wanted == "mps" and torch.backends.mps.is_available():
-        return torch.device("mps")
-    if wanted not in here:
-        raise ConfigError(f"device {device!r} is not here; expected 'auto' or one of: {', '.join(here)}.")
-    return torch.device(wanted)
-
-
 def float32_weights(model: PreTrainedModel) -> dict[str, Vectors]:
     """Its float32 tensors by name, as NumPy arrays over the same memory; the model is on the CPU."""
     return {name: weight.numpy() for name, weight in model.state_dict().items() if weight.dtype == torch.float32}
@@ -189,12 +166,3 @@ def padding_id(model: PreTrainedModel) -> int:
     """A token id to pad with; some decoders state none, or -1."""
     stated = getattr(model.config, "pad_token_id", None)
     return stated if isinstance(stated, int) and stated > 0 else 0
-
-
-def _hash_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in weights:
-        if not name.startswith("pooler."):  # never used, and absent or random in some checkpoints
-            digest.update(f"{name} {list(tensor.shape)}".encode())
-            digest.update(tensor.float().contiguous().numpy().data)
-    return digest.hexdigest()

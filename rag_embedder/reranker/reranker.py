@@ -14,10 +14,10 @@ import torch
 from transformers import PreTrainedModel
 
 from rag_embedder.batching import plan_batches
+from rag_embedder.engine.device import resolve_device
 from rag_embedder.engine.loading import embedding_table
 from rag_embedder.engine.one_batch import vectors_of_batch
 from rag_embedder.engine.precision import dtype_named, name_of
-from rag_embedder.engine.transformers import resolve_device
 from rag_embedder.errors import InvalidTextError, ModelLoadError
 from rag_embedder.model_source import locate
 from rag_embedder.pair_scores import best_first

@@ -170,7 +170,7 @@ def test_an_adapter_is_the_base_with_merged_weights(folder, tmp_path, with_head)
     from peft import PeftModel
 
     adapter = write_adapter(tmp_path / "adapter", folder, with_head=with_head)
-    ours = Embedder.load(adapter, prompt_form="repllama", device="cpu")
+    ours = Embedder.load(adapter, prompt_form="repllama", device="cpu", engine="transformers")
     plain = Embedder.load(folder, prompt_form="repllama", device="cpu")
     assert np.abs(ours.encode_queries(TEXTS) - plain.encode_queries(TEXTS)).max() > 0.01
     if not with_head:
@@ -179,7 +179,7 @@ def test_an_adapter_is_the_base_with_merged_weights(folder, tmp_path, with_head)
         for name, weight in merged.state_dict().items():
             torch.testing.assert_close(found[name], weight, atol=1e-6, rtol=1e-6)
     ours.save(tmp_path / "whole")
-    whole = Embedder.load(tmp_path / "whole", device="cpu")
+    whole = Embedder.load(tmp_path / "whole", device="cpu", engine="transformers")
     assert whole.fingerprint == ours.fingerprint
     np.testing.assert_array_equal(whole.encode_queries(TEXTS), ours.encode_queries(TEXTS))
 
@@ -187,8 +187,10 @@ def test_an_adapter_is_the_base_with_merged_weights(folder, tmp_path, with_head)
 def test_half_precision_is_loaded_at_once_and_has_the_same_fingerprint(folder, tmp_path):
     adapter = write_adapter(tmp_path / "adapter", folder)
     for path in (folder, adapter):
-        exact = Embedder.load(path, prompt_form="llara", device="cpu")
-        half = Embedder.load(path, prompt_form="llara", dtype="bfloat16", device="cpu")
+        exact, half = (
+            Embedder.load(path, prompt_form="llara", dtype=dtype, device="cpu", engine="transformers")
+            for dtype in ("float32", "bfloat16")
+        )
         assert half.dtype == "bfloat16"
         assert half.fingerprint == exact.fingerprint
         similarity = (half.encode_queries(TEXTS) * exact.encode_queries(TEXTS)).sum(axis=1)
@@ -210,7 +212,7 @@ def test_an_adapter_brings_new_tokens(folder, tmp_path):
     with pytest.raises(ConfigError, match="slot '<s9>' is not one token"):
         Embedder.load(base, prompt_form="llara", device="cpu")
     for dtype in ("float32", "bfloat16"):
-        embedder = Embedder.load(adapter, prompt_form="llara", dtype=dtype, device="cpu")
+        embedder = Embedder.load(adapter, prompt_form="llara", dtype=dtype, device="cpu", engine="transformers")
         torch.testing.assert_close(
             embedder._engine.model.embed_tokens.weight.detach(), table.to(embedder._engine.model.dtype)
         )

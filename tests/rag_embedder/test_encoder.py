@@ -135,8 +135,8 @@ class TestErrors:
         ("options", "message"),
         [
             ({"device": "gpu"}, r"device 'gpu' is not here; expected 'auto' or one of: cpu"),
-            ({"dtype": "int8"}, r"unknown dtype 'int8'; expected one of: float32, bfloat16, float16"),
-            ({"engine": "onnx"}, r"unknown engine 'onnx'; expected one of: transformers"),
+            ({"dtype": "int8"}, r"unknown dtype 'int8'; expected one of: auto, float32, bfloat16, float16"),
+            ({"engine": "onnx"}, r"unknown engine 'onnx'; expected one of: auto, transformers, packed"),
             ({"instructions": "bge"}, r"unknown instruction set 'bge'; expected one of: llm-embedder, none"),
             ({"on_truncate": "cut"}, r"on_truncate: got 'cut'; expected 'warn' or 'error'"),
         ],

@@ -121,7 +121,7 @@ def test_a_kernel_named_by_the_config_is_neither_fetched_nor_run(folder, marker,
 
     monkeypatch.setattr(transformers.modeling_utils, "lazy_import_flash_attention", fetch)
     change_json(folder / "config.json", **{key: "evil/kernel"})
-    embedder = Embedder.load(folder)
+    embedder = Embedder.load(folder, engine="transformers")
     assert embedder._engine.model.config._attn_implementation == "sdpa"
 
 

@@ -97,7 +97,7 @@ def test_hybrid_wraps_any_system(tiny_folder):
         ("?pooling=max", "unknown pooling 'max'"),
         ("?normalize=no", "normalize: got 'no'; expected true or false"),
         ("?library=onnx", "unknown library 'onnx'"),
-        ("?engine=fast", "unknown engine 'fast'; expected one of: transformers, packed"),
+        ("?engine=fast", "unknown engine 'fast'; expected one of: auto, transformers, packed"),
         ("?engine=packed&dtype=int8", "unknown dtype 'int8'; expected one of: auto"),
         ("?library=sentence-transformers&engine=packed", "engine=packed, dtype=float32: .*expected neither"),
         ("?instructions=bge", "unknown instruction set 'bge'"),

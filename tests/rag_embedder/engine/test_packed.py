@@ -1,11 +1,13 @@
 """The packed engine against the reference, on the same weights and texts."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from transformers import AutoModel
 
 from rag_embedder import Embedder
@@ -13,7 +15,7 @@ from rag_embedder.engine import precision, products
 from rag_embedder.engine.bert import PackedBert
 from rag_embedder.engine.packed import PackedEngine
 from rag_embedder.engine.transformers import TransformersEngine
-from rag_embedder.errors import ConfigError, VectorError
+from rag_embedder.errors import ConfigError, ModelLoadError, VectorError
 from tests.tiny_deltas import make_base, make_delta
 from tests.tiny_models import POSITIONS, change_json, make_sentence_transformer, write_plain
 
@@ -130,13 +132,12 @@ def test_a_decoder_of_a_known_architecture_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_model_that_answers_nan_is_an_error_and_not_a_vector(tiny_folder, dtype):
-    model = AutoModel.from_pretrained(tiny_folder, dtype=torch.float32)
-    with torch.no_grad():
-        model.embeddings.word_embeddings.weight[700] = float("nan")
-    cpu = torch.device("cpu")
-    reference = TransformersEngine(model, pooling="mean", device=cpu, dtype=torch.float32)
-    engine = PackedEngine(reference, pooling="mean", device=cpu, dtype=getattr(torch, dtype))
+def test_a_model_that_answers_nan_is_an_error_and_not_a_vector(tiny_folder, tmp_path, dtype):
+    shutil.copytree(tiny_folder, tmp_path / "broken")
+    weights = load_file(tiny_folder / "model.safetensors")
+    weights["embeddings.word_embeddings.weight"][700] = float("nan")
+    save_file(weights, tmp_path / "broken" / "model.safetensors")
+    engine = PackedEngine.load(tmp_path / "broken", pooling="mean", device="cpu", dtype=dtype)
     with pytest.raises(VectorError, match=rf"NaN or infinity \(dtype torch.{dtype}\)"):
         engine.encode([[1, 700, 2], [1, 2]])
     assert np.isfinite(engine.encode([[1, 701, 2]])).all()
@@ -190,7 +191,9 @@ def test_an_unknown_dtype_is_refused_with_those_there_are(tiny_folder):
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     folder = make_sentence_transformer(write_plain(tmp_path_factory.mktemp("models") / "tiny"), pooling="cls")
-    return [Embedder.load(folder, device="cpu", engine=engine) for engine in ("transformers", "packed")]
+    return [
+        Embedder.load(folder, device="cpu", engine=engine, dtype="float32") for engine in ("transformers", "packed")
+    ]
 
 
 def test_an_embedder_gives_the_same_vectors_and_fingerprint_with_either_engine(both):
@@ -223,21 +226,35 @@ def test_a_saved_model_is_that_of_the_reference(both, tmp_path):
     assert Embedder.load(tmp_path / "two", device="cpu", engine="packed").fingerprint == reference.fingerprint
 
 
-def test_half_precision_is_not_saved(tmp_path, tiny_folder):
-    packed = Embedder.load(tiny_folder, device="cpu", engine="packed", dtype="bfloat16")
-    with pytest.raises(ConfigError, match=r"held as torch.bfloat16.*Load the model with dtype='float32'"):
-        packed.save(tmp_path / "saved")
-    assert not (tmp_path / "saved").exists()
-    with pytest.raises(ConfigError, match=r"held as torch\.bfloat16"):
-        packed._engine.write_weights(tmp_path / "weights")
+def test_an_encoder_in_half_precision_is_saved_in_float32(both, tmp_path):
+    reference = both[0]
+    half = Embedder.load(reference._folder, device="cpu", engine="packed", dtype="bfloat16")
+    half.save(tmp_path / "saved")
+    saved = Embedder.load(tmp_path / "saved", device="cpu", engine="transformers", dtype="float32")
+    assert saved.fingerprint == reference.fingerprint
+    texts = ["rain", "the capital of norway"]
+    np.testing.assert_array_equal(saved.encode_queries(texts), reference.encode_queries(texts))
+
+
+def test_weights_that_changed_since_they_were_loaded_are_not_saved(tmp_path):
+    folder = write_plain(tmp_path / "model")
+    engine = PackedEngine.load(folder, pooling="mean", device="cpu")
+    shutil.copy(write_plain(tmp_path / "other", seed=1) / "model.safetensors", folder)
+    with pytest.raises(ModelLoadError, match="others than those that were loaded"):
+        engine.write_weights(tmp_path / "weights")
+    assert not (tmp_path / "weights").exists()
 
 
 def test_a_delta_is_added_before_the_weights_are_taken(tmp_path, monkeypatch):
     base = make_base(tmp_path / "base", monkeypatch)
     delta = make_delta(tmp_path / "delta", base)
     texts = ["the weather in oslo", "law and order"]
-    trained, packed = (Embedder.load(delta, device="cpu", engine=engine) for engine in ("transformers", "packed"))
-    plain = Embedder.load(base, device="cpu", engine="packed", instructions=list(trained.scenarios.values()))
+    trained, packed = (
+        Embedder.load(delta, device="cpu", engine=engine, dtype="float32") for engine in ("transformers", "packed")
+    )
+    plain = Embedder.load(
+        base, device="cpu", engine="packed", dtype="float32", instructions=list(trained.scenarios.values())
+    )
     np.testing.assert_allclose(packed.encode_queries(texts), trained.encode_queries(texts), atol=1e-5)
     assert abs(packed.encode_queries(texts) - plain.encode_queries(texts)).max() > 1e-4
     assert packed.fingerprint == trained.fingerprint

@@ -52,7 +52,7 @@ def test_half_precision_is_near_the_reference(folder, dtype):
 def test_adapters_and_forms_come_along(folder, tmp_path):
     adapter = write_adapter(tmp_path / "adapter", folder)
     plain, packed = (
-        Embedder.load(adapter, prompt_form="repllama", device="cpu", engine=engine)
+        Embedder.load(adapter, prompt_form="repllama", device="cpu", engine=engine, dtype="float32")
         for engine in ("transformers", "packed")
     )
     np.testing.assert_allclose(packed.encode_documents(TEXTS), plain.encode_documents(TEXTS), atol=1e-5)

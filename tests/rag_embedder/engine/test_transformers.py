@@ -5,7 +5,8 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from rag_embedder.engine.transformers import TransformersEngine, resolve_device
+from rag_embedder.engine.device import resolve_device
+from rag_embedder.engine.transformers import TransformersEngine
 from rag_embedder.errors import ConfigError, VectorError
 from tests.tiny_models import ARCHITECTURES, DIM, write_plain
 
@@ -116,5 +117,5 @@ def test_the_device_is_chosen_or_refused_with_what_there_is(monkeypatch):
 
 
 def test_an_unknown_dtype_is_refused_with_those_there_are(tiny_folder):
-    with pytest.raises(ConfigError, match=r"unknown dtype 'int8'; expected one of: float32, bfloat16, float16"):
+    with pytest.raises(ConfigError, match=r"unknown dtype 'int8'; expected one of: auto, float32, bfloat16, float16"):
         TransformersEngine.load(tiny_folder, pooling="mean", dtype="int8")
