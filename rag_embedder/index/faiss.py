@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rag_embedder.errors import ConfigError, MissingExtraError
 from rag_embedder.index import ranking, rows
 from rag_embedder.index.cache_file import CacheFile
-from rag_embedder.index.flat import search_exactly
+from rag_embedder.index.exact import search_exactly
 from rag_embedder.index.place import IndexPlace
 from rag_embedder.index.read_write_lock import ReadWriteLock
 from rag_embedder.index.requests import check_added, check_request

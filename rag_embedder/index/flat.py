@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rag_embedder.index import ranking, rows
+from rag_embedder.index import rows
+from rag_embedder.index.exact import search_exactly
 from rag_embedder.index.place import IndexPlace
 from rag_embedder.index.requests import check_added, check_request
 from rag_embedder.index.rows import Rows
 from rag_embedder.protocols import Neighbours
 from rag_embedder.types import Numbers, Vectors
-
-_SCORES_AT_ONCE = 16_000_000  # float32 scores held at one time: 64 MB, and never fewer than one query's
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +104,3 @@ class FlatIndex:
         with self._changing:
             self._room = np.empty((0, self._dim), np.float32)
             self._now = _Snapshot(rows.empty(), self._room, 0.0)
-
-
-def search_exactly(queries: Vectors, k: int, table: Rows, vectors: Vectors, longest: float) -> list[Neighbours]:
-    """The `k` best live rows of `vectors` (n, dim) for each of `queries` (q, dim), exact, ties included."""
-    if table.num_alive == 0:
-        return [ranking.nothing() for _ in queries]
-    step = max(1, _SCORES_AT_ONCE // len(table))
-    found: list[Neighbours] = []
-    for start in range(0, len(queries), step):
-        block = queries[start : start + step]
-        scores = block @ vectors.T
-        if table.num_dead:
-            scores[:, ~table.alive] = -np.inf
-        for query, approximate in zip(block, scores, strict=True):
-            places = ranking.shortlist(approximate, k, ranking.margin(query, longest))
-            found.append(ranking.rank(query, table.numbers[places], vectors[places], k))
-    return found

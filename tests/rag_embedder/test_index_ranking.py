@@ -85,16 +85,6 @@ def test_a_snapshot_taken_before_a_change_stays_as_it_was():
     assert (snapshot.vectors == copy).all()
 
 
-def test_a_batch_of_queries_is_answered_in_blocks(monkeypatch):
-    index = FlatIndex(8)
-    index.add(np.arange(100), unit(100))
-    queries = unit(37, seed=1)
-    whole = index.search(queries, 5)
-    monkeypatch.setattr("rag_embedder.index.flat._SCORES_AT_ONCE", 250)
-    for one, other in zip(whole, index.search(queries, 5), strict=True):
-        assert one.numbers.tolist() == other.numbers.tolist()
-
-
 def test_a_waiting_writer_goes_before_new_readers():
     import threading
 
