@@ -44,13 +44,20 @@ def export(
     max_length: Annotated[int | None, typer.Option(help="Tokens it reads; default: as in training.")] = None,
     delta: Annotated[bool, typer.Option("--delta", help="Only what changed of the public base, quantised.")] = False,
     bits: Annotated[int | None, typer.Option(help="Of a difference, 8 or 4; default 8. With --delta.")] = None,
+    kept: Annotated[float, typer.Option(help="Share of what training changed that is kept, above 0 to 1.")] = 1.0,
 ) -> None:
     """Write the encoder for Embedder.load and sentence-transformers, with a model card; adapters are merged."""
     licences = Licences(model=model_license, data=_pairs(data_license or ()))
     if bits is not None and not delta:
         raise ConfigError("--bits is for --delta; expected both or none: a whole model is written in float32.")
     export_checkpoint(
-        checkpoint, out, name=name, licences=licences, max_length=max_length, delta_bits=(bits or 8) if delta else None
+        checkpoint,
+        out,
+        name=name,
+        licences=licences,
+        max_length=max_length,
+        delta_bits=(bits or 8) if delta else None,
+        kept=kept,
     )
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     typer.echo(f"wrote {out} ({size / 1e6:.1f} MB); load it with Embedder.load({str(out)!r})")
@@ -64,6 +71,7 @@ def export_checkpoint(
     licences: Licences | None = None,
     max_length: int | None = None,
     delta_bits: int | None = None,
+    kept: float = 1.0,
 ) -> Path:
     """Write the model folder and its README.md; returns `out`.
 
@@ -71,11 +79,17 @@ def export_checkpoint(
     from now on, if not as many as in training. With `delta_bits`, 8 or 4, a delta folder is
     written, which rag_embedder merges into the base when it loads it.
 
+    Weights between the base's and the trained ones, `kept` of the way, lose little of what was learned and keep more of
+    what the base knew of other data (WiSE-FT, arXiv 2109.01903).
+
     Raises:
         InputError: if there is no checkpoint, it cannot be read, or it was trained from another base.
-        ConfigError: if `out` exists and is not an empty folder, a licence is for an unknown data set, or a delta is
-            asked for of another base than the public one or in other bits.
+        ConfigError: if `out` exists and is not an empty folder, a licence is for an unknown data set, a delta is
+            asked for of another base than the public one or in other bits, or `kept` is not above 0 to 1, or is less
+            than 1 for adapters.
     """
+    if not 0 < kept <= 1:
+        raise ConfigError(f"--kept {kept:g}: expected a share above 0, at most 1.")
     if delta_bits is not None and delta_bits not in LARGEST:
         raise ConfigError(f"--bits {delta_bits}: expected one of: {', '.join(map(str, LARGEST))}.")
     chosen = _choose(checkpoint)
@@ -87,14 +101,20 @@ def export_checkpoint(
     model = model if max_length is None else replace(model, max_length=max_length)
     kind_class = MODEL_KINDS[recipe.model.kind]
     trained = kind_class.load(replace(recipe, model=model), device="cpu")
-    _put_weights(trained, state, chosen)
+    if kept < 1 and recipe.model.lora_rank:
+        raise ConfigError(
+            f"--kept {kept:g} is for weights that were trained themselves; this run has model.lora_rank = "
+            f"{recipe.model.lora_rank}. Export with --kept 1."
+        )
+    _put_weights(trained, state, chosen, kept=kept)
+    steps = f"{state['step']} steps on {_names(recipe)}" + (f", {kept:g} of the change kept" if kept < 1 else "")
     card = kind_class(trained).export(
         out,
         run,
         recipe,
         state,
         name=name or out.name,
-        training_state=f"fitted from {trained.settings.name} for {state['step']} steps on {_names(recipe)}",
+        training_state=f"fitted from {trained.settings.name} for {steps}",
         licences=licences or Licences(),
         delta_bits=delta_bits,
     )
@@ -162,11 +182,15 @@ def _names(recipe: Recipe) -> str:
     return ", ".join(names) if len(names) <= 4 else f"{len(names)} data sets"
 
 
-def _put_weights(encoder: TrainableModel, state: Mapping[str, Any], path: Path) -> None:
+def _put_weights(encoder: TrainableModel, state: Mapping[str, Any], path: Path, *, kept: float) -> None:
     if state["base_hash"] != encoder.base_hash:
         raise InputError(f"{path} was trained from other base weights than model.base names now; expected the same.")
     average = state["average"]
-    encoder.load_trained_weights(state["weights"] if average is None else average["weights"])
+    weights = state["weights"] if average is None else average["weights"]
+    if kept < 1:
+        before = encoder.trained_weights()
+        weights = {name: before[name] + kept * (weight - before[name]) for name, weight in weights.items()}
+    encoder.load_trained_weights(weights)
 
 
 def _write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:

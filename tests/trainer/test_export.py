@@ -69,6 +69,29 @@ def test_sets_that_are_only_measured_are_not_training_data(tmp_path):
     assert Embedder.load(exported).training_state == "fitted from base for 2 steps on qa"
 
 
+def test_a_share_of_the_change_is_kept(tmp_path):
+    recipe = make_recipe(tmp_path, steps=4, learning_rate=5e-3)
+    fit_recipe(recipe, show_progress=False)
+    trained = load(checkpoints(tmp_path / "out" / "checkpoints")[-1])["weights"]
+    encoder = load_encoder(recipe, device="cpu")
+    before = {name: weight.clone() for name, weight in encoder.trained_weights().items()}
+    encoder.load_trained_weights({name: 0.25 * trained[name] + 0.75 * before[name] for name in before})
+    expected = encoder.encode(TEXTS, "tool", "query").detach().numpy()
+    exported = export_checkpoint(tmp_path / "out", tmp_path / "exported", kept=0.25)
+    embedder = Embedder.load(exported)
+    np.testing.assert_allclose(embedder.encode_queries(TEXTS, "tool"), expected, atol=1e-5)
+    assert embedder.training_state == "fitted from base for 4 steps on qa, tool, 0.25 of the change kept"
+    for kept in (0, 1.5):
+        with pytest.raises(ConfigError, match=rf"--kept {kept:g}: expected a share above 0"):
+            export_checkpoint(tmp_path / "out", tmp_path / "again", kept=kept)
+
+
+def test_of_adapters_all_is_kept(tmp_path):
+    fit_recipe(make_recipe(tmp_path, steps=1, lora_rank=2), show_progress=False)
+    with pytest.raises(ConfigError, match=r"model\.lora_rank = 2"):
+        export_checkpoint(tmp_path / "out", tmp_path / "exported", kept=0.5)
+
+
 def test_a_model_can_read_more_than_it_was_trained_on(tmp_path):
     fit_recipe(make_recipe(tmp_path, steps=2), show_progress=False)
     exported = export_checkpoint(tmp_path / "out", tmp_path / "exported", max_length=100)
