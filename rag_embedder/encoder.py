@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from rag_embedder.prompt_form import PromptForm, form_to_json
 from rag_embedder.registry import unknown_name
 from rag_embedder.scenario import INSTRUCTION_SETS, Role, Scenario
 from rag_embedder.texts import check_text, check_texts
-from rag_embedder.tokenizer import TextTokenizer
+from rag_embedder.tokenizer import TextTokenizer, TokenizedText
 from rag_embedder.truncation import OnTruncate, Preview, Truncation
 from rag_embedder.truncation import TruncationWarning as TruncationWarning
 from rag_embedder.types import Vectors
@@ -32,6 +32,9 @@ _SMALL = 32
 
 _PROGRESS_FROM = 512
 """Number of texts from which a terminal gets a progress bar."""
+
+_WINDOW = 16_384
+"""Texts that are tokenised and sorted by length together: of more texts, only the vectors take more memory."""
 
 
 class Embedder:
@@ -57,7 +60,7 @@ class Embedder:
         self._tokenizer_folder = tokenizer_folder or folder
         self._truncation = Truncation(on_truncate)
         self._model_hash = _hash_model(engine, tokenizer, settings)
-        self._small_calls = MicroBatcher(self._encode_batches)
+        self._small_calls = MicroBatcher(self._encode_small)
 
     @classmethod
     def load(
@@ -325,25 +328,45 @@ class Embedder:
         tell_watches(checked, scenario, role)
         if not checked:
             return np.empty((0, self.dim), dtype=np.float32)
-        tokenized = self._tokenizer.encode([instruction + text for text in checked], role)
-        self._truncation.report(tokenized, self.max_length, on_truncate)
+        windows = [range(start, min(start + _WINDOW, len(checked))) for start in range(0, len(checked), _WINDOW)]
+
+        def tokenized(window: range) -> list[TokenizedText]:
+            return self._tokenizer.encode([instruction + checked[position] for position in window], role)
+
+        if on_truncate == "error" and len(windows) > 1:  # said before anything is encoded, so they are read twice
+            for window in windows:
+                self._truncation.report(tokenized(window), self.max_length, on_truncate, first=window.start)
+        if len(checked) <= _SMALL:
+            return self._small_calls.run(self._token_ids(tokenized(windows[0]), windows[0], on_truncate))
+        vectors = np.empty((len(checked), self.dim), dtype=np.float32)
+        hidden = None if show_progress is None and len(checked) >= _PROGRESS_FROM else not show_progress
+        with tqdm(total=len(checked), desc="encoding", unit="text", disable=hidden, leave=False) as bar:
+            for window in windows:
+                token_ids = self._token_ids(tokenized(window), window, on_truncate)
+                self._encode_batches(token_ids, vectors[window.start : window.stop], bar.update)
+        return vectors
+
+    def _token_ids(self, tokenized: list[TokenizedText], window: range, on_truncate: OnTruncate) -> list[list[int]]:
+        self._truncation.report(tokenized, self.max_length, on_truncate, first=window.start)
         token_ids = [text.ids for text in tokenized]
         if [] in token_ids:  # only for tokenizers without special tokens
-            raise InvalidTextError(f"texts[{token_ids.index([])}] has no tokens; expected a text this model can read.")
-        if len(token_ids) <= _SMALL:
-            return self._small_calls.run(token_ids)
-        return self._encode_batches(token_ids, show_progress=show_progress)
+            position = window[token_ids.index([])]
+            raise InvalidTextError(f"texts[{position}] has no tokens; expected a text this model can read.")
+        return token_ids
 
-    def _encode_batches(self, token_ids: Sequence[list[int]], *, show_progress: bool | None = False) -> Vectors:
+    def _encode_small(self, token_ids: Sequence[list[int]]) -> Vectors:
         vectors = np.empty((len(token_ids), self.dim), dtype=np.float32)
-        lengths = [len(ids) for ids in token_ids]
-        batches = plan_batches(lengths, max_tokens=self._engine.batch_tokens, pads=self._engine.pads)
-        hidden = None if show_progress is None and len(token_ids) >= _PROGRESS_FROM else not show_progress
-        with tqdm(total=len(token_ids), desc="encoding", unit="text", disable=hidden, leave=False) as bar:
-            for batch in batches:
-                vectors[batch] = self._engine.encode([token_ids[position] for position in batch])
-                bar.update(len(batch))
+        self._encode_batches(token_ids, vectors, lambda _: None)
         return vectors
+
+    def _encode_batches(
+        self, token_ids: Sequence[list[int]], into: Vectors, on_encoded: Callable[[int], object]
+    ) -> None:
+        """Write the vectors of the texts into rows (n, dim); `on_encoded` hears how many more are done."""
+        lengths = [len(ids) for ids in token_ids]
+        for batch in plan_batches(lengths, max_tokens=self._engine.batch_tokens, pads=self._engine.pads):
+            into[batch] = self._engine.encode([token_ids[position] for position in batch])
+            on_encoded(len(batch))
 
 
 def _scenarios(chosen: str | Sequence[Scenario]) -> Mapping[str, Scenario]:

@@ -52,18 +52,20 @@ class Truncation:
         """What is done in one call: as it says, else as always; errors as the class."""
         return self._on_truncate if on_truncate is None else _check(on_truncate)
 
-    def report(self, tokenized: Sequence[TokenizedText], max_length: int, on_truncate: OnTruncate) -> None:
-        """Count the texts that are cut, and warn once.
+    def report(
+        self, tokenized: Sequence[TokenizedText], max_length: int, on_truncate: OnTruncate, *, first: int = 0
+    ) -> None:
+        """Count the texts that are cut, and warn once; `first` is the position of the first in the caller's list.
 
         Raises:
             TextTruncatedError: if there is one and `on_truncate` is "error".
         """
-        cut = [position for position, text in enumerate(tokenized) if text.is_truncated]
+        cut = [place for place, text in enumerate(tokenized) if text.is_truncated]
         if not cut:
             return
-        longest = max(tokenized[position].num_tokens for position in cut)
+        longest = max(tokenized[place].num_tokens for place in cut)
         summary = (
-            f"{len(cut)} of {len(tokenized)} texts have more than {max_length} tokens (first: texts[{cut[0]}], "
+            f"{len(cut)} of {len(tokenized)} texts have more than {max_length} tokens (first: texts[{first + cut[0]}], "
             f"longest: {longest})"
         )
         if on_truncate == "error":

@@ -10,7 +10,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from rag_embedder import Embedder, KnowledgeRetriever, Scenario
+from rag_embedder import Embedder, KnowledgeRetriever, Scenario, encoder
 from rag_embedder.encoder import TruncationWarning
 from rag_embedder.errors import ConfigError, InvalidTextError, TextTruncatedError
 from rag_embedder.scenario import INSTRUCTION_SETS, SCENARIO_NAMES
@@ -176,6 +176,22 @@ class TestTruncation:
         with pytest.raises(TextTruncatedError, match=r"1 of 2 texts have more than 96 tokens \(first: texts\[1\]"):
             fresh.encode_queries(["rain", "rain " * 100], on_truncate="error")
         assert fresh.num_truncated == 0
+
+    def test_texts_of_several_windows_are_those_of_one_call_each(self, fresh, monkeypatch):
+        texts = random_texts(150, longest=15, seed=3)
+        expected = fresh.encode_documents(texts)
+        monkeypatch.setattr(encoder, "_WINDOW", 40)
+        held = []
+        read = fresh._tokenizer.encode
+        monkeypatch.setattr(fresh._tokenizer, "encode", lambda part, role: held.append(len(part)) or read(part, role))
+        np.testing.assert_allclose(fresh.encode_documents(texts), expected, atol=1e-5)
+        assert held == [40, 40, 40, 30]
+
+    def test_error_mode_looks_at_every_window_first(self, fresh, monkeypatch):
+        monkeypatch.setattr(encoder, "_WINDOW", 40)
+        monkeypatch.setattr(fresh._engine, "encode", lambda token_ids: pytest.fail("something was encoded"))
+        with pytest.raises(TextTruncatedError, match=r"first: texts\[95\]"):
+            fresh.encode_documents(["rain"] * 95 + ["rain " * 100], on_truncate="error")
 
     def test_the_mode_of_a_call_wins_over_that_of_the_encoder(self, st_folder):
         strict = Embedder.load(st_folder, on_truncate="error")
