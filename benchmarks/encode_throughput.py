@@ -1,24 +1,24 @@
 """Our engines beside sentence-transformers on the same weights and texts: ratios inside one run.
 
-    python benchmarks/encode_throughput.py [--rounds 5] [--texts 300] [--threads 2] [--json OUT]
+    python -m benchmarks.encode_throughput [--rounds 5] [--texts 300] [--threads 2] [--json OUT]
 
 Texts are the documentation of the Python standard library: short queries (first sentences, about 12 tokens), passages
-(whole entries) and a mix with a long tail. All take turns, the figure is the median of the rounds' ratios. Single
-queries are timed text to vector. The cosine is that to our reference engine.
+(whole entries) and a mix with a long tail. All take turns, the figure is the median of the rounds' ratios to
+sentence-transformers as it comes (float32). Single queries are timed text to vector. The cosine is that to our
+reference engine.
 """
 
 import argparse
 import json
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.provenance import provenance
 from rag_embedder import Embedder
 from rag_embedder.model_source import base_folder
 from rag_embedder.quickstart.standard_library import function_tools, module_documents
@@ -34,6 +34,8 @@ ENGINES = {
 }
 """Row -> engine and number format."""
 
+PEER = "sentence-transformers bfloat16"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -42,35 +44,52 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    rows = measure(rounds=arguments.rounds, texts=arguments.texts, threads=arguments.threads)
+    for row in rows:
+        print(_line(row))
+    result = {"rows": rows, **provenance("torch", "transformers", "sentence-transformers", "tokenizers")}
+    print(json.dumps(result))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def measure(*, rounds: int, texts: int, threads: int) -> list[dict[str, Any]]:
+    """One row for each workload and engine; the texts of a workload are `texts` in number."""
+    torch.set_num_threads(threads)
     from sentence_transformers import SentenceTransformer
 
-    reference = SentenceTransformer(str(base_folder()), device="cpu")
+    folder = str(base_folder())
+    reference = SentenceTransformer(folder, device="cpu")
+    half = SentenceTransformer(folder, device="cpu", model_kwargs={"dtype": torch.bfloat16})
     engines = {
-        name: Embedder.load(device="cpu", instructions="none", engine=engine, dtype=dtype)
+        name: Embedder.load(folder, device="cpu", instructions="none", engine=engine, dtype=dtype)
         for name, (engine, dtype) in ENGINES.items()
     }
 
     def theirs(texts: Sequence[str]) -> object:
         return reference.encode(list(texts), normalize_embeddings=True)
 
-    ours: dict[str, Encode] = {name: embedder.encode_documents for name, embedder in engines.items()}
+    others: dict[str, Encode] = {name: embedder.encode_documents for name, embedder in engines.items()}
+    others[PEER] = lambda texts: half.encode(list(texts), normalize_embeddings=True)
     rows: list[dict[str, Any]] = []
-    for workload, texts in workloads(arguments.texts).items():
-        compared = compare(theirs, ours, texts, arguments.rounds)
-        near = fidelity(engines, texts)
+    for workload, chosen in workloads(texts).items():
+        near = fidelity(engines, chosen)
         rows += [
-            {"workload": workload, "engine": name, "texts": len(texts), **row, **near[name]}
-            for name, row in compared.items()
+            {
+                "workload": workload,
+                "engine": name,
+                "texts": len(chosen),
+                "threads": threads,
+                **row,
+                **near.get(name, {}),
+            }
+            for name, row in compare(theirs, others, chosen, rounds).items()
         ]
-    compared = single(theirs, ours, workloads(60)["queries"])
-    rows += [{"workload": "single query", "engine": name, "texts": 1, **row} for name, row in compared.items()]
-    for row in rows:
-        print(_line(row))
-    result = {"rows": rows, **_provenance(arguments.threads)}
-    print(json.dumps(result))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    compared = single(theirs, others, workloads(60)["queries"])
+    return rows + [
+        {"workload": "single query", "engine": name, "texts": 1, "threads": threads, **row}
+        for name, row in compared.items()
+    ]
 
 
 def workloads(count: int) -> dict[str, list[str]]:
@@ -136,19 +155,9 @@ def _line(row: dict[str, Any]) -> str:
     spread = f" [{row['range'][0]}-{row['range'][1]}]" if "range" in row else ""
     near = f", cosine {row['cosine_mean']:.6f} / {row['cosine_min']:.6f}" if "cosine_mean" in row else ""
     return (
-        f"{row['workload']:<13} {row['engine']:<14} sentence-transformers {row['theirs_s']:.4f} s, "
+        f"{row['workload']:<13} {row['engine']:<30} sentence-transformers {row['theirs_s']:.4f} s, "
         f"ours {row['ours_s']:.4f} s, ratio {row['ratio']:.2f}{spread}{near}"
     )
-
-
-def _provenance(threads: int) -> dict[str, Any]:
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    packages = ("torch", "transformers", "sentence-transformers", "tokenizers")
-    return {
-        "commit": commit.stdout.strip() or "unknown",
-        "threads": threads,
-        "versions": {package: version(package) for package in packages},
-    }
 
 
 if __name__ == "__main__":

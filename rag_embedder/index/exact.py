@@ -13,6 +13,9 @@ _QUERIES = 256
 _SCORES = 2_000_000
 """Scores of one product, 8 MB: they are compared while they are still in the processor's caches."""
 
+_FIRST = 2048
+"""Rows of the first block, whose scores are all partitioned; it shows how good a row of the others has to be."""
+
 
 def search_exactly(queries: Vectors, k: int, table: Rows, vectors: Vectors, longest: float) -> list[Neighbours]:
     """The `k` best live rows of `vectors` (n, dim) for each of `queries` (q, dim), exact, ties included.
@@ -38,12 +41,13 @@ def _shortlists(queries: Vectors, k: int, table: Rows, vectors: Vectors, longest
     lists = [_Shortlist(k, ranking.margin(query, longest)) for query in queries]
     step = max(1, _SCORES // len(queries))
     room = np.empty((len(queries), min(step, len(table))), np.float32)
-    for start in range(0, len(table), step):
-        part = vectors[start : start + step]
-        # The room is one contiguous array, as BLAS wants it; the last block is smaller.
+    for start in (0, *range(min(step, _FIRST), len(table), step)):
+        stop = start + step if start else min(step, _FIRST)
+        part = vectors[start:stop]
+        # The room is one contiguous array, as BLAS wants it; the first block and the last are smaller.
         scores = np.matmul(queries, part.T, out=room if len(part) == room.shape[1] else None)
         if table.num_dead:
-            scores[:, ~table.alive[start : start + step]] = -np.inf
+            scores[:, ~table.alive[start:stop]] = -np.inf
         if start == 0:
             for each, row in zip(lists, scores, strict=True):
                 each.add(ranking.shortlist(row, k, each.slack), row, start)

@@ -15,6 +15,7 @@ DIM = 6
 def small_blocks(monkeypatch):
     monkeypatch.setattr(exact, "_QUERIES", 3)
     monkeypatch.setattr(exact, "_SCORES", 21)  # 7 rows for 3 queries
+    monkeypatch.setattr(exact, "_FIRST", 5)
 
 
 def by_every_score(queries, k, table, vectors):
@@ -57,6 +58,7 @@ def test_a_first_block_without_a_live_row():
 
 def test_of_later_blocks_hardly_a_row_is_kept(monkeypatch):
     monkeypatch.setattr(exact, "_SCORES", 3 * 500)
+    monkeypatch.setattr(exact, "_FIRST", 500)
     kept = []
     add = exact._Shortlist.add
     monkeypatch.setattr(
