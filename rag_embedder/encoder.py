@@ -175,6 +175,11 @@ class Embedder:
         return self._engine.device
 
     @property
+    def engine(self) -> str:
+        """The engine that computes: "packed" or "transformers"."""
+        return self._engine.name
+
+    @property
     def dtype(self) -> str:
         """The number format the model computes in; vectors are float32 in any case."""
         return self._engine.dtype
@@ -305,7 +310,8 @@ class Embedder:
         return (
             f"Embedder({self.name!r}, dim={self.dim}, max_length={self.max_length}, "
             f"pooling={self._settings.pooling!r}, device={self.device!r}, "
-            f"scenarios={list(self.scenarios)}, state={self.training_state!r})"
+            f"engine={self.engine!r}, dtype={self.dtype!r}, scenarios={list(self.scenarios)}, "
+            f"state={self.training_state!r})"
         )
 
     def _scenario(self, name: str) -> Scenario:

@@ -19,9 +19,9 @@ class OtherEngineEncoder:
     An index may be searched with any engine; a figure in a table is one engine's.
     """
 
-    def __init__(self, embedder: Embedder, *, engine: str) -> None:
+    def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self.engine = engine
+        self.engine = embedder.engine
         self.dtype = embedder.dtype
         self.prompt_form = embedder.prompt_form
         self.name = embedder.name
@@ -58,6 +58,6 @@ class OtherEngineEncoder:
         return self._embedder.preview(text, scenario, role)
 
 
-def told_apart(embedder: Embedder, *, engine: str) -> TextEncoder:
+def told_apart(embedder: Embedder) -> TextEncoder:
     """The encoder itself if it is the reference, else one with another fingerprint."""
-    return embedder if (engine, embedder.dtype) == REFERENCE else OtherEngineEncoder(embedder, engine=engine)
+    return embedder if (embedder.engine, embedder.dtype) == REFERENCE else OtherEngineEncoder(embedder)

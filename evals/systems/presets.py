@@ -24,8 +24,8 @@ class Preset:
     instructions: str | Sequence[Scenario] | None = "none"
     normalize: bool = True
     library: str = "rag_embedder"
-    engine: str = "transformers"
-    dtype: str = "float32"
+    engine: str = "auto"
+    dtype: str = "auto"
     prompt_form: str | None = None
 
 
@@ -83,9 +83,9 @@ PRESETS: Mapping[str, Preset] = {
     "instructor-base": Preset(
         model="hkunlp/instructor-base", instructions=_INSTRUCTOR, library="sentence-transformers"
     ),
-    "llara-passage": Preset(model="BAAI/LLARA-passage", dtype="bfloat16"),
-    "llara-document": Preset(model="BAAI/LLARA-document", dtype="bfloat16"),
-    "llara-beir": Preset(model="BAAI/LLARA-beir", dtype="bfloat16"),
-    "repllama": Preset(model="castorini/repllama-v1-7b-lora-passage", dtype="bfloat16"),
+    "llara-passage": Preset(model="BAAI/LLARA-passage"),
+    "llara-document": Preset(model="BAAI/LLARA-document"),
+    "llara-beir": Preset(model="BAAI/LLARA-beir"),
+    "repllama": Preset(model="castorini/repllama-v1-7b-lora-passage"),
 }
 """Name -> preset. `minilm` is the base of the shipped encoder as published, without instructions."""

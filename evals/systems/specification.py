@@ -6,7 +6,7 @@ llm-embedder, bge-base, ...       a preset
 FOLDER or OWNER/NAME              any encoder, with the settings of its own files
 SPEC?pooling=mean&instructions=none&normalize=false    other settings
 SPEC?prompt_form=llara            what a decoder reads around its texts: a name in `rag_embedder.prompt_form`
-SPEC?engine=packed&dtype=auto     computed otherwise: names of `rag_embedder.engine.ENGINES` and number formats
+SPEC?engine=transformers&dtype=float32    computed by the reference, not by what `Embedder.load` chooses
 LABEL=SPEC                        another name in the table
 hybrid:SPEC                       fused with BM25
 rerank:RERANKER:SPEC              the first 100 documents ordered anew by a reranker, a folder or hub id
@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl
 from evals.systems import WITHOUT_ENCODER, System
 from evals.systems.dense import DenseSystem
 from evals.systems.hybrid import HybridSystem
-from evals.systems.other_engine import REFERENCE, OtherEngineEncoder, told_apart
+from evals.systems.other_engine import OtherEngineEncoder, told_apart
 from evals.systems.presets import PRESETS, Preset
 from evals.systems.reranked import DEPTH, RerankedSystem
 from evals.vector_cache import VectorCache
@@ -153,7 +153,7 @@ def _load(model: str | None, preset: Preset, device: str) -> TextEncoder:
     if preset.library == "sentence-transformers":
         from evals.systems.sentence_transformer import SentenceTransformerEncoder
 
-        if (preset.engine, preset.dtype) != REFERENCE:
+        if (preset.engine, preset.dtype) != ("auto", "auto"):
             raise ConfigError(
                 f"engine={preset.engine}, dtype={preset.dtype}: sentence-transformers has its own; "
                 "expected neither with library=sentence-transformers."
@@ -171,7 +171,7 @@ def _load(model: str | None, preset: Preset, device: str) -> TextEncoder:
         prompt_form=preset.prompt_form,
         normalize=preset.normalize,
     )
-    return told_apart(embedder, engine=preset.engine)
+    return told_apart(embedder)
 
 
 def _shown(instructions: object) -> str:

@@ -25,6 +25,11 @@ class Engine(Protocol):
     """
 
     @property
+    def name(self) -> str:
+        """What `Embedder.load(engine=...)` calls it."""
+        ...
+
+    @property
     def dim(self) -> int:
         """Length of one vector."""
         ...

@@ -139,6 +139,11 @@ class PackedEngine:
         )
 
     @property
+    def name(self) -> str:
+        """What `Embedder.load(engine=...)` calls it."""
+        return "packed"
+
+    @property
     def dim(self) -> int:
         """Hidden size of the model."""
         return self._dim

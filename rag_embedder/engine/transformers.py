@@ -82,6 +82,11 @@ class TransformersEngine:
         )
 
     @property
+    def name(self) -> str:
+        """What `Embedder.load(engine=...)` calls it."""
+        return "transformers"
+
+    @property
     def dim(self) -> int:
         """Hidden size of the model."""
         return int(self.model.config.hidden_size)

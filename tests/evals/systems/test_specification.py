@@ -38,13 +38,13 @@ def test_options_change_what_is_encoded(tiny_folder):
 
 
 def test_another_engine_or_number_format_is_another_system(tiny_folder):
-    plain = open_system(str(tiny_folder))
+    plain = open_system(f"{tiny_folder}?engine=transformers&dtype=float32")
     others = [
         open_system(f"{tiny_folder}?{options}")
-        for options in ("engine=packed", "engine=packed&dtype=bfloat16", "dtype=bfloat16")
+        for options in ("dtype=float32", "dtype=bfloat16", "engine=transformers&dtype=bfloat16")
     ]
     assert len({system.fingerprint for system in [plain, *others]}) == 4
-    assert open_system(f"{tiny_folder}?engine=transformers&dtype=float32").fingerprint == plain.fingerprint
+    assert open_system(f"{tiny_folder}?engine=packed&dtype=float32").fingerprint == others[0].fingerprint
     assert "engine" not in plain.describe()
     assert others[1].describe() | {"engine": "packed", "dtype": "bfloat16"} == others[1].describe()
 
@@ -61,13 +61,14 @@ def test_cached_vectors_of_engines_do_not_mix(tiny_folder, tmp_path):
     cache = VectorCache(tmp_path)
     texts = ["rain in oslo", "a dog and a cat play in the house"]
     rows = {}
-    for options in ("", "?engine=packed&dtype=bfloat16", "?engine=packed"):
+    exact = "?engine=transformers&dtype=float32"
+    for options in (exact, "?engine=packed&dtype=bfloat16", "?engine=packed&dtype=float32"):
         encoder = open_system(f"{tiny_folder}{options}")._encoder
         for role, encode in (("query", encoder.encode_queries), ("document", encoder.encode_documents)):
             rows[options, role] = cache.encode(encoder, texts, scenario="qa", role=role)
             np.testing.assert_allclose(rows[options, role], encode(texts, "qa"), atol=1e-6)
     assert len(list(tmp_path.iterdir())) == 6
-    difference = abs(rows["", "query"] - rows["?engine=packed&dtype=bfloat16", "query"]).max()
+    difference = abs(rows[exact, "query"] - rows["?engine=packed&dtype=bfloat16", "query"]).max()
     assert 1e-5 < difference < 0.02
 
 
@@ -99,7 +100,7 @@ def test_hybrid_wraps_any_system(tiny_folder):
         ("?library=onnx", "unknown library 'onnx'"),
         ("?engine=fast", "unknown engine 'fast'; expected one of: auto, transformers, packed"),
         ("?engine=packed&dtype=int8", "unknown dtype 'int8'; expected one of: auto"),
-        ("?library=sentence-transformers&engine=packed", "engine=packed, dtype=float32: .*expected neither"),
+        ("?library=sentence-transformers&engine=packed", "engine=packed, dtype=auto: .*expected neither"),
         ("?instructions=bge", "unknown instruction set 'bge'"),
     ],
 )
@@ -158,7 +159,6 @@ def test_sentence_transformers_gives_the_vectors_of_our_own_path(embedder, tmp_p
 )
 def test_presets_of_decoders_are_models_with_a_known_form(preset, form):
     assert KNOWN_PROMPT_FORMS[PRESETS[preset].model] == form
-    assert PRESETS[preset].dtype == "bfloat16"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
