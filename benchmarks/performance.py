@@ -63,6 +63,7 @@ PARTS = {
             ("engine", "engine"),
             ("ratio", "times as fast"),
             ("range", "range"),
+            ("share", "share of the ceiling"),
             ("cosine_mean", "cosine, mean"),
             ("cosine_min", "lowest"),
         ),
