@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import embedding, layer_norm
 
 from rag_embedder.engine.bert_weights import MODEL_TYPES, BertWeights
-from rag_embedder.engine.packing import Packing, attend
+from rag_embedder.engine.packing import Packing, attend, filled_length
 from rag_embedder.engine.products import Product, exact_gelu, product
 from rag_embedder.errors import ConfigError
 
@@ -42,6 +42,7 @@ class PackedBert:
         self._heads = int(config["num_attention_heads"])
         # RoBERTa's positions begin behind its padding id, and padding ids inside of a text have none of their own.
         self._pad_id = None if config["model_type"] == "bert" else int(config["pad_token_id"])
+        self._fill_id = 0 if self._pad_id is None else self._pad_id
         parts = _Parts(weights, device, dtype)
         self._words = parts.tensor("embeddings.word_embeddings.weight").to(device=device, dtype=dtype)
         # Every token has type 0. The sum of three embeddings is taken in float32.
@@ -53,11 +54,18 @@ class PackedBert:
 
     def states(self, token_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Packing]:
         """Last states (tokens, dim) of the texts behind one another, and where each is; equal lengths best together."""
-        lengths = np.fromiter(map(len, token_ids), dtype=np.int64, count=len(token_ids))
-        flat = np.fromiter((token for ids in token_ids for token in ids), dtype=np.int64, count=int(lengths.sum()))
-        packing = Packing.of(lengths.tolist(), self.device)
+        own = [len(ids) for ids in token_ids]
+        if self.device.type == "cpu":
+            packing = Packing.filled_up(own, self.device, self.dtype)
+            lengths = np.array([filled_length(length) for length in own])
+        else:
+            packing, lengths = Packing.of(own, self.device), np.array(own)
+        flat = np.full(int(lengths.sum()), self._fill_id, dtype=np.int64)
+        for start, ids in zip(lengths.cumsum() - lengths, token_ids, strict=True):
+            flat[start : start + len(ids)] = ids
         words = embedding(torch.from_numpy(flat).to(self.device), self._words).float()
-        positions = torch.from_numpy(_positions(flat, lengths, self._pad_id)).to(self.device)
+        places = np.minimum(_positions(flat, lengths, self._pad_id), len(self._places) - 1)
+        positions = torch.from_numpy(places).to(self.device)
         row = self._norm(words + embedding(positions, self._places)).to(self.dtype)
         for layer in self._layers:
             row = self._through(layer, row, packing)

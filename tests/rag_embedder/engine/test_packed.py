@@ -14,6 +14,7 @@ from rag_embedder import Embedder
 from rag_embedder.engine import precision, products
 from rag_embedder.engine.bert import PackedBert
 from rag_embedder.engine.packed import PackedEngine
+from rag_embedder.engine.packing import Packing, filled_length
 from rag_embedder.engine.transformers import TransformersEngine
 from rag_embedder.errors import ConfigError, ModelLoadError, VectorError
 from tests.tiny_deltas import make_base, make_delta
@@ -95,6 +96,30 @@ def test_a_vector_is_that_of_the_text_alone(engines, tiny_folder):
     for position, text in enumerate(MIXED):
         np.testing.assert_allclose(engines[1].encode([text])[0], together[position], atol=1e-5)
         assert half.encode([text])[0] @ half_together[position] >= 0.9999
+
+
+def test_texts_are_filled_up_to_what_the_processor_computes_at_once_where_that_is_little():
+    assert [filled_length(length) for length in (1, 12, 14, 31, 33, 127, 128, 129, 250)] == [
+        *(1, 12, 16, 32, 33, 128, 128, 144, 256)
+    ]
+    packing = Packing.filled_up([31, 30, 12, 12], torch.device("cpu"), torch.float32)
+    assert [(span.start, span.count, span.length) for span in packing.spans] == [(0, 2, 32), (64, 2, 12)]
+    assert packing.spans[0].is_own(torch.device("cpu")).sum(dim=1).tolist() == [31, 30]
+    assert packing.masks[1] is None
+    added = packing.masks[0]
+    assert added is not None
+    assert added[:, 0, 0, 29:].tolist() == [[0, 0, -torch.inf], [0, -torch.inf, -torch.inf]]
+
+
+def test_a_text_is_not_filled_beyond_the_models_positions(tmp_path):
+    folder, last = write_plain(tmp_path / "model"), 90
+    weights = load_file(folder / "model.safetensors")
+    name = "embeddings.position_embeddings.weight"
+    save_file(weights | {name: weights[name][:last]}, folder / "model.safetensors")
+    change_json(folder / "config.json", max_position_embeddings=last)
+    texts = texts_of([last, last - 1])
+    reference, packed = (kind.load(folder, pooling="mean", device="cpu") for kind in (TransformersEngine, PackedEngine))
+    np.testing.assert_allclose(packed.encode(texts), reference.encode(texts), atol=1e-5)
 
 
 def test_a_padding_id_inside_of_a_text_has_the_position_the_reference_gives_it(tmp_path):
