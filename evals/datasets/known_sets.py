@@ -59,8 +59,6 @@ KNOWN_SETS = (
         scenario="tool",
         licence="Apache-2.0",
         test=("test",),
-        is_zero_shot=True,
-        unless_trained_on="tool_retrieval/toolllm_g1",
     ),
     SetSpec(
         name="conversational_search/doc2dial",
