@@ -31,7 +31,6 @@ class Part:
     name: str
     value: str
     axis: str
-    is_logarithmic: bool = False
 
 
 def _threads() -> int:
@@ -87,7 +86,6 @@ PARTS = {
         name="index",
         value="queries_per_s",
         axis="queries per second, 512 at once",
-        is_logarithmic=True,
     ),
     "index": Part(
         measure=_index,
@@ -172,8 +170,6 @@ def draw(part: Part, rows: list[Row], path: Path) -> None:
         axis.margins(x=0.12)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
-        if part.is_logarithmic:
-            axis.set_xscale("log")
         if not is_single:
             axis.set_title(_cell(group), fontsize=9, loc="left")
     axes[-1, 0].set_xlabel(part.axis, fontsize=9)
