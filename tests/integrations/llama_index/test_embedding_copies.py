@@ -40,7 +40,7 @@ def test_the_dict_holds_every_public_option_and_the_fingerprint_but_no_cache(loa
         "model_name": loaded.model_name,
         "scenario": "icl",
         "device": "cpu",
-        "dtype": "float32",
+        "dtype": "auto",
         "instructions": "llm-embedder",
         "fingerprint": loaded.fingerprint,
         "embed_batch_size": 64,
