@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_embedder.engine import Engine
+from rag_embedder.engine.bert import kind_of
 from rag_embedder.engine.bert_weights import MODEL_TYPES
 from rag_embedder.engine.device import resolve_device
 from rag_embedder.engine.packed import PACKED_DECODERS, PackedEngine
@@ -24,13 +25,8 @@ class AutomaticEngine:
         """
         config = read_json(folder / "config.json")
         target = resolve_device(device)
-        kind = config.get("model_type")
-        is_encoder = (
-            kind in MODEL_TYPES
-            and not config.get("is_decoder")
-            and config.get("position_embedding_type") in (None, "absolute")
-        )
-        if target.type in ("cpu", "cuda") and (is_encoder or kind in PACKED_DECODERS):
+        is_packed = kind_of(config) in MODEL_TYPES or config.get("model_type") in PACKED_DECODERS
+        if target.type in ("cpu", "cuda") and is_packed:
             is_small = target.type == "cpu" and config.get("hidden_size", 0) < _SMALL
             chosen = "float32" if dtype == "auto" and is_small else dtype
             return PackedEngine.load(folder, device=device, dtype=chosen, **options)

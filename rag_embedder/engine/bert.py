@@ -77,13 +77,19 @@ class PackedBert:
         return layer.norm(row + layer.narrow(layer.widen(row)))
 
 
-def check_architecture(config: Mapping[str, Any]) -> None:
-    """Raise ConfigError unless a config is that of an encoder whose forward pass is written here."""
-    kind = str(config["model_type"])
+def kind_of(config: Mapping[str, Any]) -> str:
+    """The model type of a config, and what makes its forward pass another one: in `MODEL_TYPES` if nothing does."""
+    kind = str(config.get("model_type"))
     if config.get("is_decoder", False):
         kind += " decoder"
     if config.get("position_embedding_type") not in (None, "absolute"):
         kind += f" with {config['position_embedding_type']} positions"
+    return kind
+
+
+def check_architecture(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError unless a config is that of an encoder whose forward pass is written here."""
+    kind = kind_of(config)
     if kind not in MODEL_TYPES:
         raise ConfigError(
             f"engine 'packed' computes {', '.join(MODEL_TYPES)} encoders and Llama's kin; got {kind}. "
